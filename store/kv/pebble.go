@@ -1,0 +1,225 @@
+package kv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/quorumail/quorumail/store/durable"
+)
+
+// Defaults of PebbleConfig. They are small: an idle node shall stay below 100 MiB with all its stores.
+const (
+	defaultMemTableBytes = 16 << 20
+	defaultCacheBytes    = 32 << 20
+	defaultMaxOpenFiles  = 256
+	bloomBitsPerKey      = 10
+)
+
+// PebbleConfig says where and how a Pebble store lives.
+type PebbleConfig struct {
+	// Dir is the store's folder. It is created.
+	Dir string
+	// FS is the file system; default: the operating system's.
+	FS vfs.FS
+	// MemTableBytes is how much is collected in memory before it becomes a table; default 16 MiB. Two may be in memory.
+	MemTableBytes uint64
+	// CacheBytes bounds the block cache; default 32 MiB.
+	CacheBytes int64
+	// MaxOpenFiles bounds the open tables; default 256.
+	MaxOpenFiles int
+	// ReadOnly refuses changes. The folder must hold a store.
+	ReadOnly bool
+	// OnFlushBegin is called before any memtable is flushed. An error stops the store: nothing is flushed. It runs under Pebble's
+	// lock: it must not use this store, and should take milliseconds.
+	OnFlushBegin func() error
+	// OnFatal is called once, when the store can no longer be trusted, and should end the process. Until it does, all changes fail.
+	// Default: panic.
+	OnFatal func(error)
+	// Logger gets warnings; default: none.
+	Logger *slog.Logger
+}
+
+func (c PebbleConfig) withDefaults() PebbleConfig {
+	if c.FS == nil {
+		c.FS = vfs.Default
+	}
+	if c.MemTableBytes == 0 {
+		c.MemTableBytes = defaultMemTableBytes
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = defaultCacheBytes
+	}
+	if c.MaxOpenFiles == 0 {
+		c.MaxOpenFiles = defaultMaxOpenFiles
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.OnFatal == nil {
+		c.OnFatal = func(err error) { panic(err) }
+	}
+	return c
+}
+
+// pebbleStore is a Store on disk.
+type pebbleStore struct {
+	db       *pebble.DB
+	fs       *durable.FailStop
+	readOnly bool
+	stalls   atomic.Int64
+}
+
+// OpenPebble opens the store in a folder, or makes one there. A damaged store is an error that IsCorrupt recognises.
+func OpenPebble(config PebbleConfig) (Store, error) {
+	c := config.withDefaults()
+	if !c.ReadOnly {
+		if err := (durable.Disk{FS: c.FS}).MkdirAll(c.Dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	opening := true // errors while opening are returned, and stop nobody
+	s := &pebbleStore{readOnly: c.ReadOnly}
+	s.fs = durable.NewFailStop(c.FS, c.Dir, func(err error) {
+		if !opening {
+			c.OnFatal(fmt.Errorf("key-value store %s: %w", c.Dir, err))
+		}
+	})
+	cache := pebble.NewCache(c.CacheBytes)
+	defer cache.Unref()
+	db, err := pebble.Open(c.Dir, s.options(c, cache))
+	if err != nil {
+		return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, err)
+	}
+	opening = false
+	s.db = db
+	if err := s.fs.Err(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open key-value store %s: %w", c.Dir, err), db.Close())
+	}
+	return s, nil
+}
+
+// IsCorrupt tells whether an error says that a store's files are damaged.
+func IsCorrupt(err error) bool { return pebble.IsCorruptionError(err) }
+
+func (s *pebbleStore) options(c PebbleConfig, cache *pebble.Cache) *pebble.Options {
+	o := &pebble.Options{
+		FS: s.fs, Cache: cache, MemTableSize: c.MemTableBytes, MaxOpenFiles: c.MaxOpenFiles, ReadOnly: c.ReadOnly,
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             pebbleLogger{logger: c.Logger, dir: c.Dir, fail: s.fs.Fail},
+		EventListener: &pebble.EventListener{
+			BackgroundError: s.fs.Fail,
+			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.fs.Fail(fmt.Errorf("corrupt %s: %w", info.Path, info.Details)) },
+			FlushBegin:      func(pebble.FlushInfo) { s.beforeFlush(c.OnFlushBegin) },
+			WriteStallBegin: func(pebble.WriteStallBeginInfo) { s.stalls.Add(1) },
+		},
+	}
+	// One shard of open tables per CPU would divide MaxOpenFiles into uselessly small parts.
+	o.Experimental.FileCacheShards = 2
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBitsPerKey)
+	}
+	return o
+}
+
+// beforeFlush runs the caller's hook. Pebble cannot be told not to flush; the stopped file system tells it.
+func (s *pebbleStore) beforeFlush(hook func() error) {
+	if hook == nil {
+		return
+	}
+	if err := hook(); err != nil {
+		s.fs.Fail(fmt.Errorf("before the flush of a memtable: %w", err))
+	}
+}
+
+func (s *pebbleStore) Get(key []byte) ([]byte, error) { return pebbleGet(s.db, key) }
+func (s *pebbleStore) Iter(lower, upper []byte) (Iterator, error) {
+	return pebbleIter(s.db, lower, upper)
+}
+func (s *pebbleStore) Snapshot() Snapshot { return pebbleSnapshot{s.db.NewSnapshot()} }
+func (s *pebbleStore) Close() error       { return s.db.Close() }
+
+func (s *pebbleStore) NewBatch() Batch { return &pebbleBatch{store: s, b: s.db.NewIndexedBatch()} }
+
+func (s *pebbleStore) Flush() error {
+	if s.readOnly {
+		return nil
+	}
+	if err := s.fs.Err(); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	if err := s.db.Flush(); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	return s.fs.Err()
+}
+
+func (s *pebbleStore) Checkpoint(dir string) error {
+	if err := s.fs.Err(); err != nil {
+		return fmt.Errorf("checkpoint to %s: %w", dir, err)
+	}
+	// The flushed log makes commits without sync part of a copy that is durable.
+	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
+		return fmt.Errorf("checkpoint to %s: %w", dir, err)
+	}
+	return s.fs.Err()
+}
+
+func (s *pebbleStore) Metrics() Metrics {
+	m := s.db.Metrics()
+	total := m.Total()
+	return Metrics{
+		DiskBytes: m.DiskSpaceUsage(), MemTableSize: m.MemTable.Size,
+		CacheBytes: m.BlockCache.Size, CacheHits: m.BlockCache.Hits, CacheMisses: m.BlockCache.Misses,
+		Flushes: m.Flush.Count, Compactions: m.Compact.Count, CompactionDebt: m.Compact.EstimatedDebt, ReadAmp: m.ReadAmp(),
+		BytesWritten: total.TableBytesFlushed + total.TableBytesCompacted + m.WAL.BytesWritten,
+		WriteStalls:  s.stalls.Load(), OpenSnapshots: m.Snapshots.Count, TablesOnDisk: total.TablesCount,
+		TombstonesCount: m.Keys.TombstoneCount,
+	}
+}
+
+type pebbleSnapshot struct{ s *pebble.Snapshot }
+
+func (s pebbleSnapshot) Get(key []byte) ([]byte, error) { return pebbleGet(s.s, key) }
+func (s pebbleSnapshot) Iter(lower, upper []byte) (Iterator, error) {
+	return pebbleIter(s.s, lower, upper)
+}
+func (s pebbleSnapshot) Close() error { return s.s.Close() }
+
+func pebbleGet(r pebble.Reader, key []byte) ([]byte, error) {
+	value, closer, err := r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get key: %w", err)
+	}
+	own := bytes.Clone(value)
+	if own == nil {
+		own = []byte{} // an empty value is there
+	}
+	return own, closer.Close()
+}
+
+// pebbleLogger passes on what matters and drops the daily chatter.
+type pebbleLogger struct {
+	logger *slog.Logger
+	dir    string
+	fail   func(error)
+}
+
+func (l pebbleLogger) Infof(string, ...any) {}
+
+func (l pebbleLogger) Errorf(format string, args ...any) {
+	l.logger.Warn("key-value store complains", "pkg", "kv", "dir", l.dir, "err", fmt.Sprintf(format, args...))
+}
+
+// Fatalf is how Pebble reports what it cannot survive. It must not return to go on as if nothing were: the stopped file system
+// makes sure that nothing more becomes durable if OnFatal does not end the process.
+func (l pebbleLogger) Fatalf(format string, args ...any) { l.fail(fmt.Errorf(format, args...)) }
