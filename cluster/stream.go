@@ -1,0 +1,217 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/quorumail/quorumail/cluster/transport"
+)
+
+// streamLayer gives Raft its share of the port.
+type streamLayer struct {
+	n      *Node
+	accept chan net.Conn
+	closed context.Context
+	cancel context.CancelFunc
+}
+
+func newStreamLayer(n *Node) *streamLayer {
+	l := &streamLayer{n: n, accept: make(chan net.Conn)}
+	l.closed, l.cancel = context.WithCancel(n.ctx)
+	n.cfg.Port.Handle(transport.ProtoRaft, func(c transport.Conn) {
+		select {
+		case l.accept <- c:
+		case <-l.closed.Done():
+			c.Close()
+		}
+	})
+	return l
+}
+
+func (l *streamLayer) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.accept:
+		return c, nil
+	case <-l.closed.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *streamLayer) Close() error { l.cancel(); return nil }
+
+// Addr is what Raft tells the others, so it is the advertised address.
+func (l *streamLayer) Addr() net.Addr { return address(l.n.cfg.Advertise) }
+
+type address string
+
+func (a address) Network() string { return "tcp" }
+func (a address) String() string  { return string(a) }
+
+func (l *streamLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(l.closed, timeout)
+	defer cancel()
+	return l.n.cfg.Port.Dial(ctx, transport.ProtoRaft, "", string(to))
+}
+
+// serveCalls takes the calls and streams of the other nodes.
+func (n *Node) serveCalls() {
+	n.Handle("propose", n.handlePropose)
+	n.Handle("barrier", n.handleBarrier)
+	n.Handle("term", n.handleTerm)
+	n.Handle("member", n.handleMember)
+	n.Handle("applied", n.handleApplied)
+	n.cfg.Port.Handle(transport.ProtoRPC, func(c transport.Conn) {
+		transport.ServeCalls(n.ctx, c, func(ctx context.Context, from, method string, req []byte) ([]byte, error) {
+			n.mu.Lock()
+			h := n.handlers[method]
+			n.mu.Unlock()
+			if h == nil {
+				return nil, fmt.Errorf("there is no call %q", method)
+			}
+			return h(ctx, ServerID(from), req)
+		})
+	})
+	n.cfg.Port.Handle(transport.ProtoBulk, n.serveStream)
+	n.cfg.Port.Handle(transport.ProtoJoin, n.serveJoin)
+}
+
+// Handle registers who answers a call of other nodes.
+func (n *Node) Handle(method string, h func(ctx context.Context, from ServerID, req []byte) ([]byte, error)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.handlers[method] = h
+}
+
+// HandleStream registers who serves a stream of other nodes. The handler returns when it is done; then the stream is closed.
+func (n *Node) HandleStream(method string, h func(ctx context.Context, from ServerID, c net.Conn)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.streams[method] = h
+}
+
+// Call asks a member.
+func (n *Node) Call(ctx context.Context, to ServerID, method string, req []byte) ([]byte, error) {
+	res, _, err := n.call(ctx, to, method, req)
+	return res, err
+}
+
+func (n *Node) call(ctx context.Context, to ServerID, method string, req []byte) (res []byte, sent bool, err error) {
+	if to == n.cfg.ID {
+		n.mu.Lock()
+		h := n.handlers[method]
+		n.mu.Unlock()
+		res, err = h(ctx, to, req)
+		return res, true, err
+	}
+	n.mu.Lock()
+	c := n.callers[to]
+	if c == nil {
+		c = transport.NewCaller(func(ctx context.Context) (net.Conn, error) {
+			addr, ok := n.addressOf(to)
+			if !ok {
+				return nil, fmt.Errorf("%s is no member", to)
+			}
+			dial, cancel := context.WithTimeout(ctx, 2*time.Second)
+			defer cancel()
+			return n.cfg.Port.Dial(dial, transport.ProtoRPC, string(to), addr)
+		})
+		n.callers[to] = c
+	}
+	n.mu.Unlock()
+	return c.Call(ctx, method, req)
+}
+
+// OpenStream opens a stream of its own to a member. A first line names the method.
+func (n *Node) OpenStream(ctx context.Context, to ServerID, method string) (net.Conn, error) {
+	addr, ok := n.addressOf(to)
+	if !ok {
+		return nil, fmt.Errorf("%s is no member", to)
+	}
+	return openStream(ctx, n.cfg.Port, string(to), addr, method)
+}
+
+func openStream(ctx context.Context, p *transport.Port, id, addr, method string) (net.Conn, error) {
+	c, err := p.Dial(ctx, transport.ProtoBulk, id, addr)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.WriteString(c, method+"\n"); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (n *Node) serveStream(c transport.Conn) {
+	defer c.Close()
+	r := bufio.NewReaderSize(c, 64<<10)
+	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return
+	}
+	method, err := r.ReadString('\n')
+	if err != nil {
+		return
+	}
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
+		return
+	}
+	method = method[:len(method)-1]
+	n.mu.Lock()
+	h := n.streams[method]
+	n.mu.Unlock()
+	switch {
+	case method == "checkpoint":
+		n.sendCheckpoint(c)
+	case h != nil:
+		h(n.ctx, ServerID(c.From), readAhead{c, r})
+	}
+}
+
+// readAhead is a connection of which some bytes stand in a buffer already.
+type readAhead struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (r readAhead) Read(p []byte) (int, error) { return r.r.Read(p) }
+
+func (n *Node) sendCheckpoint(c net.Conn) {
+	_, size, r, err := n.cfg.Machine.Checkpoint()
+	if err != nil {
+		n.cfg.Logger.Error("take a checkpoint for a new node", "pkg", "cluster", "err", err)
+		return
+	}
+	defer r.Close()
+	if err := c.SetWriteDeadline(time.Now().Add(30 * time.Minute)); err != nil {
+		return
+	}
+	var h [8]byte
+	binary.BigEndian.PutUint64(h[:], uint64(size))
+	if _, err := c.Write(h[:]); err == nil {
+		_, _ = io.Copy(c, r) // the receiver counts the bytes
+	}
+}
+
+// FetchCheckpoint brings the whole state of a member at address into machine, before this node takes part.
+func FetchCheckpoint(ctx context.Context, p *transport.Port, address, dataDir string, machine Machine) error {
+	c, err := openStream(ctx, p, "", address, "checkpoint")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var h [8]byte
+	if _, err := io.ReadFull(c, h[:]); err != nil {
+		return fmt.Errorf("fetch the state: %w", err)
+	}
+	if err := machine.Restore(io.LimitReader(c, int64(binary.BigEndian.Uint64(h[:])))); err != nil {
+		return fmt.Errorf("take in the state: %w", err)
+	}
+	return MarkRestored(dataDir)
+}
