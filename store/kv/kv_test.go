@@ -116,20 +116,16 @@ func TestFlushMakesCommitsDurable(t *testing.T) {
 func TestFailedFlushHookStopsTheStore(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	broken := errors.New("bodies cannot be synced")
-	var fatal atomic.Pointer[error]
-	s := open(t, kv.PebbleConfig{FS: fs, OnFlushBegin: func() error { return broken }, OnFatal: func(err error) { fatal.Store(&err) }})
+	fatal := make(chan error, 1)
+	s := open(t, kv.PebbleConfig{FS: fs, OnFlushBegin: func() error { return broken }, OnFatal: func(err error) { fatal <- err }})
 	if err := set(s, "k", "v", false); err != nil {
 		t.Fatal(err)
 	}
-	// Pebble goes on trying to flush for as long as the process lives, so Flush itself may not return.
-	go s.Flush()
-	for fatal.Load() == nil {
-		if err := set(s, "wait", "v", false); err != nil {
-			break
-		}
-	}
-	if p := fatal.Load(); p == nil || !errors.Is(*p, broken) {
-		t.Fatalf("fatal: %v", p)
+	// Pebble goes on trying to flush for as long as the store is open, so Flush may not return before Close.
+	flushed := make(chan error, 1)
+	go func() { flushed <- s.Flush() }()
+	if err := <-fatal; !errors.Is(err, broken) {
+		t.Fatalf("fatal: %v", err)
 	}
 	if err := set(s, "k2", "v", true); !errors.Is(err, broken) {
 		t.Errorf("a commit after the end: %v", err)
