@@ -1,0 +1,229 @@
+package smtpd
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/quorumail/quorumail/protocol/smtp"
+)
+
+const sayUnclean = "500 5.5.2 Lines end with CR LF, and hold no control characters"
+
+var (
+	errLongLine   = errors.New("line too long")
+	errHandedOver = errors.New("the connection goes on under TLS")
+)
+
+// read gives the library what it may see: command lines, and the mere end of a body.
+func (w *wire) read(s *side, b []byte) (int, error) {
+	if w.endBody {
+		w.endBody = false
+		w.pending = []byte(".\r\n")
+	}
+	for {
+		switch {
+		case len(w.pending) > 0:
+			n := copy(b, w.pending)
+			w.pending = w.pending[n:]
+			return n, nil
+		case w.readErr != nil:
+			return 0, w.readErr
+		}
+		switch err := w.readCommand(s); {
+		case errors.Is(err, errHandedOver):
+			return 0, io.EOF // the wire is another goroutine's now
+		case err != nil:
+			w.readErr, w.linger = err, true
+		}
+	}
+}
+
+// readCommand reads the next line and makes it pending, or answers it. An error ends the connection; io.EOF: all is said.
+func (w *wire) readCommand(s *side) error {
+	if goodbye := w.over(); goodbye != "" {
+		w.say(goodbye)
+		return io.EOF
+	}
+	if w.isClosing() {
+		return io.EOF
+	}
+	line, err := w.nextLine()
+	if err != nil {
+		return w.lineError(err)
+	}
+	if w.awaitsResponse() {
+		w.pass(line) // of an AUTH exchange: base64, whatever it may look like
+		return nil
+	}
+	if !cleanCommand(line) {
+		w.say(sayUnclean)
+		return nil
+	}
+	verb, arg, _ := strings.Cut(string(line[:len(line)-2]), " ")
+	switch strings.ToUpper(verb) {
+	case "EHLO", "HELO", "LHLO":
+		w.plainHelo = strings.EqualFold(verb, "HELO")
+		w.pass(line)
+	case "STARTTLS":
+		return w.onStartTLS(s, line)
+	case "MAIL":
+		w.onPath(line, arg, "FROM:")
+	case "RCPT":
+		w.onPath(line, arg, "TO:")
+	case "BDAT":
+		return w.onBDAT(arg)
+	default:
+		w.pass(line)
+	}
+	return nil
+}
+
+// over says why no further command is read, or nothing.
+func (w *wire) over() string {
+	w.mu.Lock()
+	draining, closing := w.draining, w.closing
+	w.mu.Unlock()
+	switch {
+	case closing:
+		return ""
+	case draining:
+		return "421 4.3.2 " + w.srv.cfg.Hostname + " Shutting down, try again"
+	case w.tooManyErrors():
+		return "421 4.7.0 Too many errors, closing connection"
+	case time.Since(w.since) > w.srv.cfg.Limits.Session:
+		return "421 4.4.2 This connection has lasted long enough, closing it"
+	}
+	return ""
+}
+
+func (w *wire) isClosing() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closing
+}
+
+// lineError ends the connection with what there is to say about err.
+func (w *wire) lineError(err error) error {
+	switch {
+	case errors.Is(err, errLongLine):
+		w.say("500 5.5.2 Line too long, closing connection")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		if goodbye := w.over(); goodbye != "" {
+			w.say(goodbye)
+		} else {
+			w.say("421 4.4.2 Idle for too long, closing connection")
+		}
+	default:
+		w.log.Debug("connection lost", "err", err)
+	}
+	return io.EOF
+}
+
+// nextLine is the line that ended a message given up, or the next one off the connection.
+func (w *wire) nextLine() ([]byte, error) {
+	w.mute(false)
+	if err := w.skipChunk(); err != nil {
+		return nil, err
+	}
+	if line := w.replay; line != nil {
+		w.replay = nil
+		return line, nil
+	}
+	return w.readLine()
+}
+
+// readLine reads up to and with a line feed. The slice holds until the next read.
+func (w *wire) readLine() ([]byte, error) {
+	w.setWaiting(true)
+	defer w.setWaiting(false)
+	line, err := w.br.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) || len(line) > maxCommandBytes {
+		return nil, errLongLine
+	}
+	return line, err
+}
+
+func (w *wire) setWaiting(b bool) {
+	w.mu.Lock()
+	w.waiting = b
+	w.mu.Unlock()
+}
+
+// pass makes a line pending for the library.
+func (w *wire) pass(line []byte) {
+	w.line = append(w.line[:0], line...)
+	w.pending = w.line
+}
+
+func cleanCommand(line []byte) bool {
+	text, ok := bytes.CutSuffix(line, []byte("\r\n"))
+	if !ok {
+		return false
+	}
+	for _, c := range text {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *wire) onStartTLS(s *side, line []byte) error {
+	w.mu.Lock()
+	authed := w.authed
+	w.mu.Unlock()
+	switch {
+	case w.tls != nil || w.srv.cfg.TLS == nil:
+		w.pass(line) // the library refuses it
+		return nil
+	case authed:
+		w.say("503 5.5.1 STARTTLS comes before AUTH")
+		return nil
+	case len(line) != len("STARTTLS\r\n"):
+		w.say("501 5.5.4 STARTTLS takes no parameter") // RFC 3207 §4
+		return nil
+	}
+	if err := w.startTLS(); err != nil {
+		w.log.Info("tls refused", "err", err)
+		return io.EOF
+	}
+	next := &side{wire: w}
+	w.current = next
+	w.wmu.Lock()
+	w.skip = true
+	w.wmu.Unlock()
+	if !w.srv.feedSecure(next) {
+		_ = w.close() // the server ends
+	}
+	return errHandedOver
+}
+
+// onPath notes the path of MAIL or RCPT as the client wrote it, and gives the library a form of it that it can read.
+func (w *wire) onPath(line []byte, arg, prefix string) {
+	w.path = smtp.Address{}
+	if len(arg) < len(prefix) || !strings.EqualFold(arg[:len(prefix)], prefix) {
+		w.pass(line) // the library says what it expects
+		return
+	}
+	written := strings.TrimLeft(arg[len(prefix):], " \t")
+	path, rest, err := smtp.ParsePath(written)
+	if err != nil {
+		code := "5.1.3" // RFC 3463 §3.2
+		if prefix == "FROM:" {
+			code = "5.1.7"
+		}
+		w.say("501 " + code + " " + oneLine(err.Error()))
+		return
+	}
+	w.path, w.pathASCII = path, ascii(written[:len(written)-len(rest)])
+	shown := path.String()
+	if path.Domain == "" && !path.IsNull() {
+		shown += "@" + w.srv.cfg.Hostname // RFC 5321 §4.5.1: postmaster without a domain; the library takes no such path
+	}
+	w.pass([]byte(string(line[:4]) + " " + prefix + "<" + shown + ">" + rest + "\r\n"))
+}

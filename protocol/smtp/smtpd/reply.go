@@ -1,0 +1,74 @@
+package smtpd
+
+import (
+	"context"
+	"errors"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/quorumail/quorumail/store"
+)
+
+// reply makes an answer with an enhanced status code (RFC 3463).
+func reply(code, class, subject, detail int, text string) *gosmtp.SMTPError {
+	return &gosmtp.SMTPError{Code: code, EnhancedCode: gosmtp.EnhancedCode{class, subject, detail}, Message: text}
+}
+
+// The errors of a session's own.
+var (
+	errBareLineEnd = errors.New("a line end that is not CRLF, or a NUL")
+	errHeaderSize  = errors.New("header too large")
+	errLoop        = errors.New("too many Received fields")
+	errBody        = errors.New("the body did not arrive whole")
+)
+
+// replies is the one table from errors to answers; the first that matches counts. An outcome that is not known is a temporary failure
+// (store.ErrUnknownOutcome): the client may send again, which may double the message but never loses it.
+var replies = []struct {
+	err   error
+	reply *gosmtp.SMTPError
+}{
+	{errBody, reply(421, 4, 4, 2, "The message did not arrive whole, closing connection")},
+	{errBareLineEnd, reply(550, 5, 6, 0, "Message has a bare CR, a bare LF or a NUL; lines end with CR LF (RFC 5321 2.3.8)")},
+	{errHeaderSize, reply(552, 5, 3, 4, "Message header is too large")},
+	{errLoop, reply(554, 5, 4, 6, "Mail loop: too many Received header fields")},
+	{ErrNotLocal, reply(550, 5, 7, 1, "Relay access denied")},
+	{store.ErrNoSpace, reply(452, 4, 3, 1, "Not enough disk space, try again later")},
+	{store.ErrOverQuota, reply(552, 5, 2, 2, "Mailbox is full")},
+	{store.ErrTooLarge, reply(552, 5, 3, 4, "Message is too large")},
+	{store.ErrNotFound, reply(550, 5, 1, 1, "No such mailbox here")},
+	{store.ErrDenied, reply(550, 5, 7, 1, "Not allowed")},
+	{store.ErrUnknownOutcome, reply(451, 4, 3, 0, "It is not known whether the message was stored, try again later")},
+	{store.ErrUnavailable, reply(451, 4, 3, 2, "Not accepting mail just now, try again later")},
+	{store.ErrConflict, reply(451, 4, 3, 0, "Something changed meanwhile, try again")},
+	{context.DeadlineExceeded, reply(451, 4, 3, 2, "That took too long, try again later")},
+	{context.Canceled, reply(451, 4, 3, 2, "Shutting down, try again later")},
+}
+
+// replyTo finds the answer for an error. An unknown one is temporary: mail is not lost for a fault of ours.
+func replyTo(err error) *gosmtp.SMTPError {
+	var own *gosmtp.SMTPError
+	if errors.As(err, &own) {
+		return own
+	}
+	for _, r := range replies {
+		if errors.Is(err, r.err) {
+			return r.reply
+		}
+	}
+	return reply(451, 4, 3, 0, "Internal error, try again later")
+}
+
+// result is an answer's label in metrics.
+func result(err error) string {
+	if err == nil {
+		return "accepted"
+	}
+	switch code := replyTo(err).Code; {
+	case code < 400:
+		return "accepted"
+	case code < 500:
+		return "deferred"
+	}
+	return "refused"
+}

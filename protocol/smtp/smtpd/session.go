@@ -1,0 +1,242 @@
+package smtpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/quorumail/quorumail/protocol/smtp"
+	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/state"
+)
+
+// session is what a client has said since its greeting. go-smtp calls it from one goroutine at a time.
+type session struct {
+	srv    *Server
+	w      *wire
+	helo   string
+	failed int // logins that were denied
+	who    Identity
+	authed bool
+
+	mail *transaction // nil: none under way
+}
+
+// transaction is a message under way (RFC 5321 §3.3).
+type transaction struct {
+	queueID    string
+	from       smtp.Address // null for <>
+	size       int64        // as announced; 0: not
+	utf8       bool
+	recipients []recipient
+}
+
+// recipient is one that was accepted.
+type recipient struct {
+	name    string // as the library has it, which asks by this name (LMTP)
+	address smtp.Address
+	boxes   []state.Recipient // who gets its mail
+}
+
+func (s *Server) newSession(c *gosmtp.Conn) (gosmtp.Session, error) {
+	side, ok := c.Conn().(*side)
+	if !ok {
+		return nil, fmt.Errorf("smtpd: a connection of type %T", c.Conn())
+	}
+	return &session{srv: s, w: side.wire, helo: c.Hostname()}, nil
+}
+
+// Reset implements go-smtp's Session: RSET, or the end of a transaction.
+func (s *session) Reset() { s.mail = nil }
+
+// Logout implements go-smtp's Session.
+func (s *session) Logout() error { s.mail = nil; return nil }
+
+// lookup is the context of a question to Auth or Resolver.
+func (s *session) lookup() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.w.base, s.srv.cfg.Limits.Lookup)
+}
+
+// ready refuses when the node takes no mail: at once and for good, so that the client turns to another node (RFC 5321 §3.8).
+func (s *session) ready() error {
+	err := s.srv.cfg.Store.Ready()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrNoSpace):
+		return replyTo(err)
+	}
+	s.w.endAfterReply()
+	return reply(421, 4, 3, 2, s.srv.cfg.Hostname+" Not accepting mail just now, closing connection")
+}
+
+// Mail implements go-smtp's Session: MAIL. The sender is what the wire read, not what the library made of it.
+func (s *session) Mail(_ string, opts *gosmtp.MailOptions) error {
+	t := &transaction{queueID: newQueueID(s.srv.cfg.Now()), size: opts.Size, utf8: opts.UTF8}
+	if err := s.sender(t, s.w.path); err != nil {
+		return err
+	}
+	s.mail = t
+	s.w.instead("250 2.1.0 Sender ok")
+	return nil
+}
+
+func (s *session) sender(t *transaction, path smtp.Address) error {
+	switch {
+	case s.mail != nil:
+		return reply(503, 5, 5, 1, "A message is under way already") // RFC 5321 §4.1.1.2
+	case s.srv.cfg.Mode.submits() && !s.authed:
+		return reply(530, 5, 7, 0, "Authentication required") // RFC 4954 §6
+	}
+	if err := s.ready(); err != nil {
+		return err
+	}
+	if path.IsNull() {
+		return nil
+	}
+	if err := s.plain(t.utf8); err != nil {
+		return err
+	}
+	if path.Domain == "" {
+		return reply(501, 5, 1, 7, "A sender needs a domain")
+	}
+	t.from = path
+	if s.authed {
+		return s.owns(t.from, "envelope sender")
+	}
+	return nil
+}
+
+// plain refuses a path that was written in UTF-8 without SMTPUTF8 (RFC 6531 §3.5).
+func (s *session) plain(utf8 bool) error {
+	if !utf8 && !s.w.pathASCII {
+		return reply(553, 5, 6, 7, "An address that is not ASCII needs SMTPUTF8")
+	}
+	return nil
+}
+
+// owns refuses a sender that is not the user's own.
+func (s *session) owns(a smtp.Address, what string) error {
+	ctx, cancel := s.lookup()
+	defer cancel()
+	switch ok, err := s.srv.cfg.Auth.MaySendAs(ctx, s.who.Account, a); {
+	case err != nil:
+		return replyTo(err)
+	case !ok:
+		return reply(553, 5, 7, 1, "The "+what+" is not an address of "+s.who.Address)
+	}
+	return nil
+}
+
+// Rcpt implements go-smtp's Session: RCPT.
+func (s *session) Rcpt(name string, _ *gosmtp.RcptOptions) error {
+	err := s.recipient(name, s.w.path)
+	s.srv.cfg.Metrics.Recipients.WithLabelValues(s.srv.cfg.Mode.String(), result(err)).Inc()
+	if err != nil {
+		s.w.log.Info("recipient refused", "msg", s.queueID(), "recipient", s.w.path, "err", err)
+		return replyTo(err)
+	}
+	s.w.instead("250 2.1.5 Recipient ok")
+	return nil
+}
+
+func (s *session) recipient(name string, path smtp.Address) error {
+	t := s.mail
+	if t == nil {
+		return reply(503, 5, 5, 1, "MAIL comes first")
+	}
+	if len(t.recipients) >= s.maxRecipients() {
+		return reply(452, 4, 5, 3, "Too many recipients, send the rest in a further message")
+	}
+	if err := s.ready(); err != nil {
+		return err
+	}
+	boxes, err := s.resolve(path, t.utf8)
+	if err != nil {
+		return err
+	}
+	if len(boxes) == 0 {
+		return store.ErrNotFound
+	}
+	if err := s.room(boxes, t.size); err != nil {
+		return err
+	}
+	t.recipients = append(t.recipients, recipient{name: name, address: path, boxes: boxes})
+	return nil
+}
+
+func (s *session) resolve(path smtp.Address, utf8 bool) ([]state.Recipient, error) {
+	if err := s.plain(utf8); err != nil {
+		return nil, err
+	}
+	ctx, cancel := s.lookup()
+	defer cancel()
+	switch {
+	case path.IsNull():
+		return nil, reply(501, 5, 1, 3, "A recipient is needed")
+	case path.Domain == "":
+		return s.srv.cfg.Resolver.Postmaster(ctx)
+	}
+	boxes, err := s.srv.cfg.Resolver.Resolve(ctx, path)
+	if errors.Is(err, ErrNotLocal) && s.srv.cfg.Mode.submits() {
+		return nil, reply(550, 5, 4, 4, "No route to that domain: this site delivers to its own domains only")
+	}
+	return boxes, err
+}
+
+// room is whether any of the recipient's accounts has room: a full member of a group does not stop the others' mail.
+func (s *session) room(boxes []state.Recipient, size int64) error {
+	ctx, cancel := s.lookup()
+	defer cancel()
+	var full error
+	for _, b := range boxes {
+		err := s.srv.cfg.Resolver.Room(ctx, b.Account, size)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, store.ErrOverQuota):
+			return err
+		}
+		full = err
+	}
+	if full != nil {
+		return reply(452, 4, 2, 2, "Mailbox is full")
+	}
+	return nil
+}
+
+func (s *session) maxRecipients() int {
+	if s.srv.cfg.MaxRecipients != nil {
+		return max(s.srv.cfg.MaxRecipients(), 100) // RFC 5321 §4.5.3.1.8
+	}
+	return s.srv.cfg.Limits.Recipients
+}
+
+func (s *session) queueID() string {
+	if t := s.mail; t != nil {
+		return t.queueID
+	}
+	return ""
+}
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// oneLine makes text fit for a reply.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}

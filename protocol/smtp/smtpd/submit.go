@@ -1,0 +1,91 @@
+package smtpd
+
+import (
+	"fmt"
+	"io"
+	"mime"
+	"net/mail"
+	"strings"
+	"time"
+
+	"github.com/quorumail/quorumail/protocol/smtp"
+)
+
+// submit makes a user's message fit for the world (RFC 6409 §6, §8): its authors must be the user, Bcc does not leave, and what is missing
+// is added. It changes h and returns the fields to put above it.
+func (s *session) submit(h *head, t *transaction, now time.Time) (string, error) {
+	authors, err := senders(h)
+	if err != nil {
+		return "", err
+	}
+	for _, a := range authors {
+		if err := s.owns(a, "From"); err != nil {
+			return "", err
+		}
+	}
+	h.remove("bcc")
+	h.remove("resent-bcc")
+	var added strings.Builder
+	if h.count("message-id") == 0 {
+		fmt.Fprintf(&added, "Message-ID: <%s.%s@%s>\r\n", t.queueID, newQueueID(now), s.srv.cfg.Hostname)
+	}
+	if h.count("date") == 0 {
+		fmt.Fprintf(&added, "Date: %s\r\n", now.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
+	}
+	return added.String(), nil
+}
+
+// addresses reads address lists. Names in charsets that are not known here are left as they are: only the addresses matter.
+var addresses = mail.AddressParser{WordDecoder: &mime.WordDecoder{
+	CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil },
+}}
+
+// senders are the addresses in From and Sender.
+func senders(h *head) ([]smtp.Address, error) {
+	from := h.values("from")
+	if len(from) != 1 {
+		return nil, reply(550, 5, 6, 0, "Message needs one From field, and has "+fmt.Sprint(len(from))) // RFC 5322 §3.6
+	}
+	sender := h.values("sender")
+	if len(sender) > 1 {
+		return nil, reply(550, 5, 6, 0, "Message has several Sender fields")
+	}
+	var found []smtp.Address
+	for _, value := range append(from, sender...) {
+		list, err := addresses.ParseList(value)
+		if err != nil {
+			return nil, reply(550, 5, 6, 0, "From or Sender cannot be read: "+oneLine(err.Error()))
+		}
+		for _, a := range list {
+			read, err := smtp.ParseAddress(quoteLocal(a.Address))
+			if err != nil {
+				return nil, reply(550, 5, 6, 0, "From or Sender has a bad address: "+oneLine(err.Error()))
+			}
+			found = append(found, read)
+		}
+	}
+	return found, nil
+}
+
+// quoteLocal writes an address from package mail, which takes the quotes of the local part away, as RFC 5321 has it.
+func quoteLocal(address string) string {
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 {
+		return address
+	}
+	local := address[:at]
+	if !strings.ContainsAny(local, "@ \t\"\\(),:;<>[]") {
+		return address
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(local) + `"` + address[at:]
+}
+
+// trace is the session's part of a message's Received field.
+func (s *session) trace(t *transaction, now time.Time) trace {
+	tr := trace{Helo: s.helo, Remote: s.w.remote, Hostname: s.srv.cfg.Hostname, Node: s.srv.cfg.Node, TLS: s.w.tls,
+		LMTP: s.srv.cfg.Mode == LMTP, Plain: s.w.plainHelo, Authed: s.authed, UTF8: t.utf8, QueueID: t.queueID, From: t.from.String(), Date: now}
+	if len(t.recipients) == 1 {
+		tr.For = t.recipients[0].address.String()
+	}
+	return tr
+}
