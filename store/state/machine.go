@@ -1,116 +1,397 @@
 package state
 
 import (
+	"bytes"
+	"context"
+	"encoding/binary"
 	"errors"
-	"io"
+	"fmt"
 	"log/slog"
+	"sync"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/blob"
+	"github.com/quorumail/quorumail/store/kv"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
+// CommandVersion is the format of commands that this program writes, and the newest that it knows.
+const CommandVersion = 1
+
+// Entry is one committed entry of the log. Command is nil for entries that only move the position.
+type Entry struct {
+	Index, Term   uint64
+	Command       []byte
+	Configuration *storepb.LogPosition // set for a change of membership: its Servers and ConfigurationIndex
+}
+
+// MailboxRef names a mailbox that changed; Mailbox is 0 when the account's list of mailboxes did.
+type MailboxRef struct {
+	Account store.AccountID
+	Mailbox store.MailboxID
+}
+
+// AppliedResult is what a command answered.
+type AppliedResult struct {
+	Incarnation [16]byte
+	Seq         uint64
+	Result      *storepb.Result
+}
+
+// Applied is what a batch of entries did.
+type Applied struct {
+	Index       uint64
+	Results     []AppliedResult
+	Changed     []MailboxRef
+	Credentials []store.AccountID // accounts whose credentials changed
+	Settings    bool
+	Dropped     []store.BodyID // bodies that nothing refers to any longer
+	Missing     bool           // some server may lack bodies that it did not lack before
+}
+
 // Config says where the state lives.
 type Config struct {
-	// Dir is the state's folder. It is created.
-	Dir string
-	// FS is the file system; default: the operating system's.
-	FS vfs.FS
-	// Blobs takes the bodies that come inside commands.
-	Blobs blob.Store
-	// Self is this node.
-	Self store.ServerID
-	// Memory keeps the state in memory only.
-	Memory bool
-	// MemTableBytes and CacheBytes bound Pebble's memory; default: those of package kv.
-	MemTableBytes uint64
-	CacheBytes    int64
-	// Logger gets warnings; default: none.
-	Logger *slog.Logger
-	// OnFatal is called once when the state can no longer be trusted; default: panic.
-	OnFatal func(error)
+	Dir     string     // empty: in memory
+	Blobs   blob.Store // where inline bodies go
+	Self    store.ServerID
+	Logger  *slog.Logger
+	OnFatal func(error) // must end the process
 }
 
-var errSkeleton = errors.New("being written")
-
-// Machine is the replicated state of this node.
-type Machine struct{}
-
-func Open(Config) (*Machine, error)               { return nil, errSkeleton }
-func (m *Machine) Close() error                   { return errSkeleton }
-func (m *Machine) Apply(entries []Entry) error    { return errSkeleton }
-func (m *Machine) Position() *storepb.LogPosition { return nil }
-func (m *Machine) Persist() error                 { return errSkeleton }
-func (m *Machine) Checkpoint() (*storepb.LogPosition, int64, io.ReadCloser, error) {
-	return nil, 0, nil, errSkeleton
+// Machine is the replicated state on this node.
+type Machine struct {
+	cfg       Config
+	mu        sync.RWMutex // held for writing while the store is replaced
+	db        kv.Store     // guarded by mu
+	dirName   string       // guarded by mu
+	posMu     sync.Mutex
+	pos       *storepb.LogPosition // never changed in place; guarded by posMu
+	onApplied []func(Applied)
 }
-func (m *Machine) Restore(io.Reader) error { return errSkeleton }
-func (m *Machine) OnApplied(func(Applied)) {}
+
+// Open opens or makes the state.
+func Open(cfg Config) (*Machine, error) {
+	m := &Machine{cfg: cfg}
+	if err := m.openCurrent(); err != nil {
+		return nil, err
+	}
+	pos, err := readPosition(m.db)
+	if err != nil {
+		m.db.Close()
+		return nil, err
+	}
+	m.pos = pos
+	return m, nil
+}
+
+// Close ends the use of the state. Views must be closed before.
+func (m *Machine) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.db.Close()
+}
+
+func readPosition(r kv.Reader) (*storepb.LogPosition, error) {
+	pos := &storepb.LogPosition{}
+	_, err := load(r, keyPosition, pos)
+	if err != nil {
+		return nil, fmt.Errorf("read the position of the state: %w", err)
+	}
+	return pos, nil
+}
+
+// Position is how far the state is. It must not be changed.
+func (m *Machine) Position() *storepb.LogPosition {
+	m.posMu.Lock()
+	defer m.posMu.Unlock()
+	return m.pos
+}
+
+// OnApplied registers who is told of each batch, in order, after its commit. Register before the first Apply.
+func (m *Machine) OnApplied(f func(Applied)) { m.onApplied = append(m.onApplied, f) }
+
+// batch is one Apply in progress.
+type batch struct {
+	kv.Batch
+	m       *Machine
+	pos     *storepb.LogPosition
+	cmd     *storepb.Command
+	applied Applied
+	changed map[MailboxRef]bool
+}
+
+// Apply applies entries in one step. An error means that this node cannot go on: it does not know a command, or its disk failed.
+func (m *Machine) Apply(entries []Entry) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	b := &batch{Batch: m.db.NewBatch(), m: m, pos: proto.CloneOf(m.Position()), changed: map[MailboxRef]bool{}}
+	defer b.Close()
+	for _, e := range entries {
+		if e.Index <= b.pos.Index {
+			continue
+		}
+		b.pos.Index, b.pos.Term = e.Index, e.Term
+		if c := e.Configuration; c != nil {
+			b.pos.ConfigurationIndex, b.pos.Servers = c.ConfigurationIndex, c.Servers
+		}
+		if e.Command == nil {
+			continue
+		}
+		if err := b.command(e.Command); err != nil {
+			return fmt.Errorf("apply entry %d: %w", e.Index, err)
+		}
+	}
+	if err := b.save(keyPosition, b.pos); err != nil {
+		return err
+	}
+	if err := b.Commit(false); err != nil {
+		return fmt.Errorf("commit up to entry %d: %w", b.pos.Index, err)
+	}
+	m.posMu.Lock()
+	m.pos = b.pos
+	m.posMu.Unlock()
+	b.applied.Index = b.pos.Index
+	for ref := range b.changed {
+		b.applied.Changed = append(b.applied.Changed, ref)
+	}
+	for _, f := range m.onApplied {
+		f(b.applied)
+	}
+	return nil
+}
+
+// command applies one command once: a repeated id gets the stored result, one below the lowest outstanding is rejected.
+func (b *batch) command(raw []byte) error {
+	c := &storepb.Command{}
+	if err := proto.Unmarshal(raw, c); err != nil {
+		return fmt.Errorf("decode the command: %w", err)
+	}
+	if c.Version == 0 || c.Version > CommandVersion || c.Op == nil {
+		return fmt.Errorf("a command of version %d with an operation unknown to this program: upgrade this node", c.Version)
+	}
+	if c.Group != group || len(c.Incarnation) != 16 || c.Seq == 0 || c.Lowest == 0 || c.Lowest > c.Seq {
+		return errors.New("a command without a proper id")
+	}
+	b.cmd = c
+	res, err := b.once(c)
+	if err != nil {
+		return err
+	}
+	b.applied.Results = append(b.applied.Results, AppliedResult{[16]byte(c.Incarnation), c.Seq, res})
+	return nil
+}
+
+func (b *batch) once(c *storepb.Command) (*storepb.Result, error) {
+	inc := &storepb.Incarnation{Lowest: 1, Server: c.Server}
+	if _, err := load(b, key(tabIncarnation, c.Incarnation), inc); err != nil {
+		return nil, err
+	}
+	if inc.Retired || c.Seq < inc.Lowest {
+		return refuse(store.ErrUnavailable, "the proposer gave this command up"), nil
+	}
+	old := &storepb.Result{}
+	if found, err := load(b, key(tabResult, c.Incarnation, c.Seq), old); err != nil || found {
+		return old, err
+	}
+	for seq := inc.Lowest; seq < c.Lowest; seq++ {
+		if err := b.Delete(key(tabResult, c.Incarnation, seq)); err != nil {
+			return nil, err
+		}
+	}
+	if c.Lowest > inc.Lowest || inc.LastIndex == 0 {
+		inc.Lowest, inc.LastIndex = max(inc.Lowest, c.Lowest), b.pos.Index
+		if err := b.save(key(tabIncarnation, c.Incarnation), inc); err != nil {
+			return nil, err
+		}
+	}
+	res, err := b.operation(c)
+	if err != nil {
+		return nil, err
+	}
+	res.Index = b.pos.Index
+	return res, b.save(key(tabResult, c.Incarnation, c.Seq), res)
+}
+
+func (b *batch) operation(c *storepb.Command) (*storepb.Result, error) {
+	switch op := c.Op.(type) {
+	case *storepb.Command_AddMessage:
+		return b.addMessage(op.AddMessage)
+	case *storepb.Command_StoreFlags:
+		return b.storeFlags(op.StoreFlags)
+	case *storepb.Command_Expunge:
+		return b.expunge(op.Expunge)
+	case *storepb.Command_CopyMessages:
+		return b.copyMessages(op.CopyMessages)
+	case *storepb.Command_CreateMailbox:
+		return b.createMailbox(op.CreateMailbox)
+	case *storepb.Command_DeleteMailbox:
+		return b.deleteMailbox(op.DeleteMailbox)
+	case *storepb.Command_RenameMailbox:
+		return b.renameMailbox(op.RenameMailbox)
+	case *storepb.Command_SetSubscribed:
+		return b.setSubscribed(op.SetSubscribed)
+	case *storepb.Command_PutDomain:
+		return b.putDomain(op.PutDomain)
+	case *storepb.Command_RemoveDomain:
+		return b.removeDomain(op.RemoveDomain)
+	case *storepb.Command_PutAccount:
+		return b.putAccount(op.PutAccount)
+	case *storepb.Command_RemoveAccount:
+		return b.removeAccount(op.RemoveAccount)
+	case *storepb.Command_PutCredential:
+		return b.putCredential(op.PutCredential)
+	case *storepb.Command_RemoveCredential:
+		return b.removeCredential(op.RemoveCredential)
+	case *storepb.Command_PutAlias:
+		return b.putAlias(op.PutAlias)
+	case *storepb.Command_RemoveAlias:
+		return b.removeAlias(op.RemoveAlias)
+	case *storepb.Command_PutSetting:
+		return b.putSetting(op.PutSetting)
+	}
+	return b.clusterOperation(c)
+}
+
+// Persist makes everything applied durable: bodies first, then what refers to them.
+func (m *Machine) Persist() error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	index := m.Position().Index
+	if err := m.cfg.Blobs.Sync(); err != nil {
+		return fmt.Errorf("sync the bodies: %w", err)
+	}
+	b := m.db.NewBatch()
+	defer b.Close()
+	if err := b.DeleteRange(prefixInline, inlineKey(index+1, nil)); err != nil {
+		return err
+	}
+	if err := b.Commit(false); err != nil {
+		return err
+	}
+	return m.db.Flush()
+}
+
+// UnsureInline lists the log indexes of inline bodies that were not known to be durable when the process ended and that are gone.
+// They must be put again from the node's own log before it serves.
+func (m *Machine) UnsureInline() ([]uint64, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	it, err := m.db.Iter(prefixInline, after(prefixInline))
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	var out []uint64
+	for ok := it.First(); ok; ok = it.Next() {
+		k := it.Key()[len(prefixInline):]
+		id, err := store.BodyIDFromBytes(k[8:])
+		if err != nil {
+			return nil, err
+		}
+		has, err := m.cfg.Blobs.Has(id)
+		if err != nil {
+			return nil, err
+		}
+		if has && m.cfg.Blobs.Verify(id) == nil {
+			continue
+		}
+		out = append(out, binary.BigEndian.Uint64(k))
+	}
+	return out, it.Err()
+}
+
+// PutInlineAgain stores the inline body of a command, read from the log, that UnsureInline named.
+func (m *Machine) PutInlineAgain(command []byte) error {
+	c := &storepb.Command{}
+	if err := proto.Unmarshal(command, c); err != nil {
+		return fmt.Errorf("decode the command: %w", err)
+	}
+	ref := c.GetAddMessage().GetBody()
+	id, err := store.BodyIDFromBytes(ref.GetId())
+	if err != nil {
+		return err
+	}
+	return m.cfg.Blobs.Put(context.TODO(), id, ref.Epoch, bytes.NewReader(ref.Inline), int64(len(ref.Inline)), false)
+}
+
+// LookupResult finds the result of a command that was applied, also before a restore.
 func (m *Machine) LookupResult(incarnation [16]byte, seq uint64) (*storepb.Result, bool) {
-	return nil, false
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	res := &storepb.Result{}
+	found, err := load(m.db, key(tabResult, incarnation[:], seq), res)
+	return res, err == nil && found
 }
-func (m *Machine) Hash() (index uint64, hash string, err error) { return 0, "", errSkeleton }
-func (m *Machine) Check() error                                 { return errSkeleton }
-func (m *Machine) MissingInline() ([]uint64, error)             { return nil, errSkeleton }
-func (m *Machine) ReapplyInline(Entry) error                    { return errSkeleton }
-func (m *Machine) NeedsAllBodies() bool                         { return false }
-func (m *Machine) ClearNeedsAllBodies() error                   { return errSkeleton }
-func (m *Machine) View() *View                                  { return nil }
 
-// View is a consistent snapshot.
-type View struct{}
+// load reads and decodes a value; found tells whether there is one.
+func load(r kv.Reader, k []byte, v proto.Message) (found bool, err error) {
+	raw, err := r.Get(k)
+	if errors.Is(err, kv.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read %q: %w", k, err)
+	}
+	if err := proto.Unmarshal(raw, v); err != nil {
+		return false, fmt.Errorf("decode %q: %w", k, err)
+	}
+	return true, nil
+}
 
-func (v *View) Close()                                                    {}
-func (v *View) Position() *storepb.LogPosition                            { return nil }
-func (v *View) Domain(name string) (*storepb.Domain, error)               { return nil, errSkeleton }
-func (v *View) Domains() ([]*storepb.Domain, error)                       { return nil, errSkeleton }
-func (v *View) Account(id store.AccountID) (*storepb.Account, error)      { return nil, errSkeleton }
-func (v *View) AccountByAddress(address string) (*storepb.Account, error) { return nil, errSkeleton }
-func (v *View) Accounts(from store.AccountID, f func(*storepb.Account) bool) error {
-	return errSkeleton
+// marshal is the one encoding whose bytes all nodes agree on.
+var marshal = proto.MarshalOptions{Deterministic: true}
+
+func (b *batch) save(k []byte, v proto.Message) error {
+	raw, err := marshal.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode %q: %w", k, err)
+	}
+	return b.Set(k, raw)
 }
-func (v *View) Credentials(account store.AccountID) ([]*storepb.Credential, error) {
-	return nil, errSkeleton
+
+func has(r kv.Reader, k []byte) (bool, error) {
+	_, err := r.Get(k)
+	if errors.Is(err, kv.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
-func (v *View) Alias(address string) (*storepb.Alias, error)           { return nil, errSkeleton }
-func (v *View) Aliases(from string, f func(*storepb.Alias) bool) error { return errSkeleton }
-func (v *View) Resolve(address string) ([]Recipient, error)            { return nil, errSkeleton }
-func (v *View) Mailboxes(account store.AccountID) ([]*storepb.Mailbox, error) {
-	return nil, errSkeleton
+
+// ---- results ----
+
+var codes = []error{nil, store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrInvalid, store.ErrOverQuota, store.ErrTooLarge, store.ErrDenied, store.ErrUnavailable}
+
+func codeOf(err error) uint32 {
+	for i, e := range codes {
+		if i > 0 && errors.Is(err, e) {
+			return uint32(i)
+		}
+	}
+	panic("state: an error without a code")
 }
-func (v *View) MailboxByName(account store.AccountID, name string) (*storepb.Mailbox, error) {
-	return nil, errSkeleton
+
+func refuse(err error, format string, args ...any) *storepb.Result {
+	return &storepb.Result{Code: codeOf(err), Detail: fmt.Sprintf(format, args...)}
 }
-func (v *View) Mailbox(account store.AccountID, mailbox store.MailboxID) (*storepb.Mailbox, error) {
-	return nil, errSkeleton
+
+// CodeError is the error of package store that a result's code stands for, nil for success.
+func CodeError(code uint32) error {
+	if int(code) >= len(codes) {
+		return fmt.Errorf("result code %d: %w", code, store.ErrInvalid)
+	}
+	return codes[code]
 }
-func (v *View) Entry(account store.AccountID, mailbox store.MailboxID, uid store.UID) (*storepb.Entry, error) {
-	return nil, errSkeleton
+
+// ResultError is the error that a result stands for, nil for success.
+func ResultError(r *storepb.Result) error {
+	if r.Code == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", r.Detail, CodeError(r.Code))
 }
-func (v *View) Entries(account store.AccountID, mailbox store.MailboxID, from store.UID, f func(store.UID, *storepb.Entry) bool) error {
-	return errSkeleton
+
+func (b *batch) touch(account, mailbox uint64) {
+	b.changed[MailboxRef{store.AccountID(account), store.MailboxID(mailbox)}] = true
 }
-func (v *View) ChangesSince(account store.AccountID, mailbox store.MailboxID, since store.ModSeq, f func(Change) bool) error {
-	return errSkeleton
-}
-func (v *View) Email(id store.EmailID) (*storepb.Email, error)          { return nil, errSkeleton }
-func (v *View) Refs(id store.EmailID) (*storepb.EmailRefs, error)       { return nil, errSkeleton }
-func (v *View) Subscriptions(account store.AccountID) ([]string, error) { return nil, errSkeleton }
-func (v *View) Usage(account store.AccountID) (*storepb.Usage, error)   { return nil, errSkeleton }
-func (v *View) Setting(name string) (string, error)                     { return "", errSkeleton }
-func (v *View) Settings() (map[string]string, error)                    { return nil, errSkeleton }
-func (v *View) Cluster() (*storepb.ClusterRecord, error)                { return nil, errSkeleton }
-func (v *View) Server(id store.ServerID) (*storepb.Server, error)       { return nil, errSkeleton }
-func (v *View) Servers() ([]*storepb.Server, error)                     { return nil, errSkeleton }
-func (v *View) Secret(name string) ([]byte, error)                      { return nil, errSkeleton }
-func (v *View) Missing(server store.ServerID) ([]store.BodyID, error)   { return nil, errSkeleton }
-func (v *View) IsMissing(server store.ServerID, id store.BodyID) (bool, error) {
-	return false, errSkeleton
-}
-func (v *View) EachBody(f func(Body) error) error                            { return errSkeleton }
-func (v *View) BodyEmail(id store.BodyID) (store.EmailID, error)             { return 0, errSkeleton }
-func (v *View) Tombstones(before uint64, limit int) ([]store.EmailID, error) { return nil, errSkeleton }
-func (v *View) Invite(hash []byte) (*storepb.Invite, error)                  { return nil, errSkeleton }
-func (v *View) Incarnations() (map[[16]byte]*storepb.Incarnation, error)     { return nil, errSkeleton }

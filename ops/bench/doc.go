@@ -1,0 +1,9 @@
+// Package bench measures a running cluster from outside: it sends messages by SMTP at some nodes, waits until each is visible by
+// IMAP at others, and reports rates, latencies, and what the nodes spent on it.
+//
+// Data flow: each client sends one message after the other over one connection; for each account a watcher sits in IDLE at another
+// node and counts. A message is delivered when its 250 has come and the watcher's mailbox is as large as what was sent. Bodies are
+// seeded, all distinct, and compress like mail does (zstd ratio 1.3–1.6).
+//
+// Goroutines: one per client and one per account, all ended when Run returns.
+package bench

@@ -1,0 +1,254 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Account is a mailbox to send to and to watch.
+type Account struct{ Address, Password string }
+
+// Options say what to send where.
+type Options struct {
+	SMTP      []string  // addresses to send at, taken in turn by the clients
+	IMAP      []string  // addresses to watch at; account i is watched at IMAP[(i+1) % len]
+	Accounts  []Account // client i sends to account i % len
+	Clients   int       // at once
+	Messages  int       // in all
+	SizeBytes int       // of each
+	Seed      uint64    // of the bodies
+	// Spent reads what all nodes together have used so far; nil when that is not known.
+	Spent func(context.Context) (Spent, error)
+}
+
+// Spent is what processes have used: seconds of processor time and bytes written to disk.
+type Spent struct {
+	CPUSeconds   float64
+	WrittenBytes int64
+}
+
+// Result is one measurement.
+type Result struct {
+	Clients         int     `json:"clients"`
+	SizeBytes       int     `json:"size_bytes"`
+	Messages        int     `json:"messages"`
+	Ratio           float64 `json:"zstd_ratio"`
+	PerSecond       float64 `json:"delivered_per_second"`
+	AckP50Ms        float64 `json:"ack_p50_ms"`
+	AckP99Ms        float64 `json:"ack_p99_ms"`
+	VisibleP50Ms    float64 `json:"visible_p50_ms"` // from the start of sending until visible elsewhere
+	VisibleP99Ms    float64 `json:"visible_p99_ms"`
+	CPUMsPerMessage float64 `json:"cpu_ms_per_message"`
+	WrittenPer      int64   `json:"written_bytes_per_message"`
+}
+
+// Run sends the messages, waits until each is visible, and reports. It fails if one is refused or does not appear.
+func Run(ctx context.Context, o Options) (Result, error) {
+	res := Result{Clients: o.Clients, SizeBytes: o.SizeBytes, Messages: o.Messages}
+	var err error
+	if res.Ratio, err = ratio(rand.New(rand.NewPCG(o.Seed, 0)), o.SizeBytes); err != nil {
+		return res, err
+	}
+	b := &run{o: o, accounts: make([]watched, min(len(o.Accounts), o.Clients))}
+	var watchers sync.WaitGroup
+	watching, stop := context.WithCancel(ctx)
+	defer func() { stop(); watchers.Wait() }()
+	if err := b.watchAll(watching, &watchers); err != nil {
+		return res, err
+	}
+	var before, after Spent
+	if o.Spent != nil {
+		if before, err = o.Spent(ctx); err != nil {
+			return res, err
+		}
+	}
+	start := time.Now()
+	if err := b.sendAll(ctx); err != nil {
+		return res, err
+	}
+	if err := b.allVisible(ctx); err != nil {
+		return res, err
+	}
+	took := time.Since(start)
+	if o.Spent != nil {
+		if after, err = o.Spent(ctx); err != nil {
+			return res, err
+		}
+	}
+	res.PerSecond = float64(o.Messages) / took.Seconds()
+	res.CPUMsPerMessage = (after.CPUSeconds - before.CPUSeconds) * 1000 / float64(o.Messages)
+	res.WrittenPer = (after.WrittenBytes - before.WrittenBytes) / int64(o.Messages)
+	ack, visible := b.latencies()
+	res.AckP50Ms, res.AckP99Ms = percentile(ack, 50), percentile(ack, 99)
+	res.VisibleP50Ms, res.VisibleP99Ms = percentile(visible, 50), percentile(visible, 99)
+	return res, nil
+}
+
+type run struct {
+	o        Options
+	accounts []watched
+	mu       sync.Mutex
+	acks     []time.Duration // guarded by mu
+	failed   error           // of the first watcher that failed; guarded by mu
+}
+
+// watched is one account. All fields are guarded by run.mu.
+type watched struct {
+	base    int         // messages there before
+	sent    []time.Time // start of sending, in the order of the 250s
+	seen    int         // of them visible
+	visible []time.Duration
+}
+
+func (b *run) sendAll(ctx context.Context) error {
+	errs := make(chan error, b.o.Clients)
+	for i := range b.o.Clients {
+		go func() { errs <- b.client(ctx, i) }()
+	}
+	var first error
+	for range b.o.Clients {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (b *run) client(ctx context.Context, i int) error {
+	address := b.o.SMTP[i%len(b.o.SMTP)]
+	c, err := smtpHello(ctx, address)
+	if err != nil {
+		return fmt.Errorf("begin SMTP at %s: %w", address, err)
+	}
+	defer c.Close()
+	r := rand.New(rand.NewPCG(b.o.Seed, uint64(i)+1))
+	at := i % len(b.accounts)
+	to := b.o.Accounts[at].Address
+	for seq := i; seq < b.o.Messages && ctx.Err() == nil; seq += b.o.Clients {
+		msg := message(r, to, to, seq, b.o.SizeBytes)
+		start := time.Now()
+		if err := c.deliver(to, to, msg); err != nil {
+			return fmt.Errorf("deliver message %d at %s: %w", seq, address, err)
+		}
+		b.acknowledged(at, start)
+	}
+	return ctx.Err()
+}
+
+func (b *run) acknowledged(at int, start time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.acks = append(b.acks, time.Since(start))
+	w := &b.accounts[at]
+	w.sent = append(w.sent, start)
+	// The watcher may have seen it before the 250 reached us.
+	for len(w.visible) < min(w.seen, len(w.sent)) {
+		w.visible = append(w.visible, time.Since(w.sent[len(w.visible)]))
+	}
+}
+
+func (b *run) exists(at, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	w := &b.accounts[at]
+	w.seen = max(w.seen, n-w.base)
+	for len(w.visible) < min(w.seen, len(w.sent)) {
+		w.visible = append(w.visible, time.Since(w.sent[len(w.visible)]))
+	}
+}
+
+func (b *run) watchAll(ctx context.Context, wg *sync.WaitGroup) error {
+	for i := range b.accounts {
+		address := b.o.IMAP[(i+1)%len(b.o.IMAP)]
+		c, n, err := imapSelect(ctx, address, b.o.Accounts[i])
+		if err != nil {
+			return fmt.Errorf("watch %s at %s: %w", b.o.Accounts[i].Address, address, err)
+		}
+		b.accounts[i].base = n
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			defer context.AfterFunc(ctx, func() { c.Close() })()
+			defer c.Close()
+			if err := c.idle(func(s string) {
+				if n := existsIn(s); n > 0 {
+					b.exists(i, n)
+				}
+			}); err != nil && ctx.Err() == nil {
+				b.mu.Lock()
+				b.failed = fmt.Errorf("watch at %s: %w", address, err)
+				b.mu.Unlock()
+			}
+		}()
+	}
+	return nil
+}
+
+// idle stays in IDLE until the connection ends.
+func (c *conn) idle(untagged func(string)) error {
+	if err := c.send("c IDLE\r\n"); err != nil {
+		return err
+	}
+	for {
+		if err := c.SetReadDeadline(time.Time{}); err != nil { // a quiet mailbox is no fault; the context closes the connection
+			return err
+		}
+		s, err := c.r.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		untagged(s)
+	}
+}
+
+// allVisible waits until the watchers have seen everything.
+func (b *run) allVisible(ctx context.Context) error {
+	deadline := time.Now().Add(replyTimeout)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		missing, err := b.missing()
+		if err != nil || missing == 0 {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d of %d messages did not become visible within %v", missing, b.o.Messages, replyTimeout)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func (b *run) missing() (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for i := range b.accounts {
+		n += len(b.accounts[i].sent) - len(b.accounts[i].visible)
+	}
+	return n, b.failed
+}
+
+func (b *run) latencies() (ack, visible []time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.accounts {
+		visible = append(visible, b.accounts[i].visible...)
+	}
+	return b.acks, visible
+}
+
+func percentile(d []time.Duration, p int) float64 {
+	if len(d) == 0 {
+		return 0
+	}
+	slices.Sort(d)
+	return float64(d[(len(d)-1)*p/100].Microseconds()) / 1000
+}

@@ -1,0 +1,222 @@
+package state
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/storepb"
+)
+
+// Addresses in commands and keys are canonical: lower case, NFC, the domain in Unicode.
+
+func domainOf(address string) string {
+	return address[strings.LastIndexByte(address, '@')+1:]
+}
+
+func (b *batch) putDomain(op *storepb.PutDomain) (*storepb.Result, error) {
+	d := op.GetDomain()
+	if d.GetName() == "" || len(d.Name) > 255 || strings.ContainsAny(d.Name, "@ ") {
+		return refuse(store.ErrInvalid, "%q cannot name a domain", d.GetName()), nil
+	}
+	k := key(tabDomain, d.Name)
+	found, err := has(b, k)
+	if err != nil {
+		return nil, err
+	}
+	if op.Create && found {
+		return refuse(store.ErrExists, "the domain %s exists", d.Name), nil
+	}
+	if !op.Create && !found {
+		return refuse(store.ErrNotFound, "there is no domain %s", d.Name), nil
+	}
+	return &storepb.Result{}, b.save(k, d)
+}
+
+func (b *batch) removeDomain(op *storepb.RemoveDomain) (*storepb.Result, error) {
+	if found, err := has(b, key(tabDomain, op.Name)); err != nil || !found {
+		return refuse(store.ErrNotFound, "there is no domain %s", op.Name), err
+	}
+	used := ""
+	err := eachAddress(b, func(address string, _ []byte) bool {
+		if domainOf(address) == op.Name {
+			used = address
+		}
+		return used == ""
+	})
+	if err != nil {
+		return nil, err
+	}
+	if used != "" {
+		return refuse(store.ErrConflict, "the domain %s is not empty: remove %s and the others first", op.Name, used), nil
+	}
+	return &storepb.Result{}, b.Delete(key(tabDomain, op.Name))
+}
+
+// checkFree refuses an address that is taken or whose domain is not ours.
+func (b *batch) checkFree(address string) (*storepb.Result, error) {
+	if i := strings.LastIndexByte(address, '@'); i < 1 || len(address) > 320 {
+		return refuse(store.ErrInvalid, "%q is no address", address), nil
+	}
+	if found, err := has(b, key(tabDomain, domainOf(address))); err != nil || !found {
+		return refuse(store.ErrNotFound, "the domain %s is not served here: add it first", domainOf(address)), err
+	}
+	if found, err := has(b, key(tabAddress, address)); err != nil || found {
+		return refuse(store.ErrExists, "the address %s is taken", address), err
+	}
+	return nil, nil
+}
+
+// standardMailboxes are what a new account begins with (RFC 6154).
+var standardMailboxes = []struct{ name, use string }{{inbox, ""}, {"Archive", "\\Archive"}, {"Drafts", "\\Drafts"}, {"Junk", "\\Junk"}, {"Sent", "\\Sent"}, {"Trash", "\\Trash"}}
+
+func (b *batch) putAccount(op *storepb.PutAccount) (*storepb.Result, error) {
+	a := proto.CloneOf(op.GetAccount())
+	if a == nil || a.QuotaBytes < 0 || a.QuotaMessages < 0 {
+		return refuse(store.ErrInvalid, "no proper account"), nil
+	}
+	if !op.Create {
+		old := &storepb.Account{}
+		if found, err := load(b, key(tabAccount, a.Id), old); err != nil || !found {
+			return refuse(store.ErrNotFound, "there is no such account"), err
+		}
+		a.Address, a.CreatedUnixMs, a.CredentialGeneration = old.Address, old.CreatedUnixMs, old.CredentialGeneration+1
+		b.applied.Credentials = append(b.applied.Credentials, store.AccountID(a.Id))
+		return &storepb.Result{Id: a.Id}, b.save(key(tabAccount, a.Id), a)
+	}
+	if res, err := b.checkFree(a.Address); res != nil || err != nil {
+		return res, err
+	}
+	cr, err := b.cluster()
+	if err != nil {
+		return nil, err
+	}
+	cr.NextAccount++
+	a.Id, a.CreatedUnixMs, a.CredentialGeneration = cr.NextAccount, b.cmd.TimeUnixMs, 1
+	if err := b.saveCluster(cr); err != nil {
+		return nil, err
+	}
+	if err := b.save(key(tabAccount, a.Id), a); err != nil {
+		return nil, err
+	}
+	if err := b.Set(key(tabAddress, a.Address), binary.BigEndian.AppendUint64([]byte{'a'}, a.Id)); err != nil {
+		return nil, err
+	}
+	for _, c := range op.Credentials {
+		if err := b.save(key(tabCredential, a.Id, c.Id), c); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range standardMailboxes {
+		if _, err := b.makeMailbox(a.Id, s.name, s.use); err != nil {
+			return nil, err
+		}
+		if err := b.Set(key(tabSubscribed, a.Id, s.name), nil); err != nil {
+			return nil, err
+		}
+	}
+	return &storepb.Result{Id: a.Id}, nil
+}
+
+func (b *batch) removeAccount(op *storepb.RemoveAccount) (*storepb.Result, error) {
+	a := &storepb.Account{}
+	if found, err := load(b, key(tabAccount, op.Account), a); err != nil || !found {
+		return refuse(store.ErrNotFound, "there is no such account"), err
+	}
+	var boxes []*storepb.Mailbox
+	if err := eachMailbox(b, a.Id, func(mb *storepb.Mailbox) bool { boxes = append(boxes, mb); return true }); err != nil {
+		return nil, err
+	}
+	for _, mb := range boxes {
+		if err := b.dropMailbox(a.Id, mb); err != nil {
+			return nil, err
+		}
+	}
+	for _, table := range []byte{tabCredential, tabSubscribed, tabUsage} {
+		if err := b.DeleteRange(key(table, a.Id), after(key(table, a.Id))); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.Delete(key(tabAddress, a.Address)); err != nil {
+		return nil, err
+	}
+	b.applied.Credentials = append(b.applied.Credentials, store.AccountID(a.Id))
+	return &storepb.Result{}, b.Delete(key(tabAccount, a.Id))
+}
+
+// credentialsChanged raises the account's generation, so that no remembered password outlives the change.
+func (b *batch) credentialsChanged(account uint64) (*storepb.Result, error) {
+	a := &storepb.Account{}
+	if found, err := load(b, key(tabAccount, account), a); err != nil || !found {
+		return refuse(store.ErrNotFound, "there is no such account"), err
+	}
+	a.CredentialGeneration++
+	b.applied.Credentials = append(b.applied.Credentials, store.AccountID(account))
+	return nil, b.save(key(tabAccount, account), a)
+}
+
+func (b *batch) putCredential(op *storepb.PutCredential) (*storepb.Result, error) {
+	c := op.GetCredential()
+	if c.GetId() == "" || len(c.Id) > 64 {
+		return refuse(store.ErrInvalid, "a credential without an id"), nil
+	}
+	if res, err := b.credentialsChanged(op.Account); res != nil || err != nil {
+		return res, err
+	}
+	return &storepb.Result{}, b.save(key(tabCredential, op.Account, c.Id), c)
+}
+
+func (b *batch) removeCredential(op *storepb.RemoveCredential) (*storepb.Result, error) {
+	if found, err := has(b, key(tabCredential, op.Account, op.Id)); err != nil || !found {
+		return refuse(store.ErrNotFound, "there is no such credential"), err
+	}
+	if res, err := b.credentialsChanged(op.Account); res != nil || err != nil {
+		return res, err
+	}
+	return &storepb.Result{}, b.Delete(key(tabCredential, op.Account, op.Id))
+}
+
+func (b *batch) putAlias(op *storepb.PutAlias) (*storepb.Result, error) {
+	a := op.GetAlias()
+	if len(a.GetTargets()) == 0 || len(a.Targets) > 10000 {
+		return refuse(store.ErrInvalid, "an alias needs targets, at most 10,000"), nil
+	}
+	old := &storepb.Alias{}
+	found, err := loadAlias(b, a.Address, old)
+	if err != nil {
+		return nil, err
+	}
+	if !op.Create && (!found || old.Group != a.Group) {
+		return refuse(store.ErrNotFound, "there is no %s of that kind", a.Address), nil
+	}
+	if op.Create {
+		if res, err := b.checkFree(a.Address); res != nil || err != nil {
+			return res, err
+		}
+	}
+	raw, err := marshal.Marshal(a)
+	if err != nil {
+		return nil, err
+	}
+	return &storepb.Result{}, b.Set(key(tabAddress, a.Address), append([]byte{'l'}, raw...))
+}
+
+func (b *batch) removeAlias(op *storepb.RemoveAlias) (*storepb.Result, error) {
+	if found, err := loadAlias(b, op.Address, &storepb.Alias{}); err != nil || !found {
+		return refuse(store.ErrNotFound, "there is no %s", op.Address), err
+	}
+	return &storepb.Result{}, b.Delete(key(tabAddress, op.Address))
+}
+
+func (b *batch) putSetting(op *storepb.PutSetting) (*storepb.Result, error) {
+	if op.Name == "" || len(op.Name) > 200 || len(op.Value) > 64<<10 {
+		return refuse(store.ErrInvalid, "no proper setting"), nil
+	}
+	b.applied.Settings = true
+	if op.Reset_ {
+		return &storepb.Result{}, b.Delete(key(tabSetting, op.Name))
+	}
+	return &storepb.Result{}, b.Set(key(tabSetting, op.Name), []byte(op.Value))
+}
