@@ -3325,6 +3325,7 @@ type Email struct {
 	QueueId        string                 `protobuf:"bytes,6,opt,name=queue_id,json=queueId,proto3" json:"queue_id,omitempty"`
 	ReceivedUnixMs int64                  `protobuf:"varint,7,opt,name=received_unix_ms,json=receivedUnixMs,proto3" json:"received_unix_ms,omitempty"`
 	EnvelopeFrom   string                 `protobuf:"bytes,8,opt,name=envelope_from,json=envelopeFrom,proto3" json:"envelope_from,omitempty"`
+	Index          uint64                 `protobuf:"varint,9,opt,name=index,proto3" json:"index,omitempty"` // log index of the command that brought it
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -3413,6 +3414,13 @@ func (x *Email) GetEnvelopeFrom() string {
 		return x.EnvelopeFrom
 	}
 	return ""
+}
+
+func (x *Email) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
 }
 
 type EmailRefs struct {
@@ -3905,6 +3913,7 @@ type Incarnation struct {
 	Retired       bool                   `protobuf:"varint,2,opt,name=retired,proto3" json:"retired,omitempty"`
 	Server        string                 `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
 	LastIndex     uint64                 `protobuf:"varint,4,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
+	Highest       uint64                 `protobuf:"varint,5,opt,name=highest,proto3" json:"highest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3963,6 +3972,13 @@ func (x *Incarnation) GetServer() string {
 func (x *Incarnation) GetLastIndex() uint64 {
 	if x != nil {
 		return x.LastIndex
+	}
+	return 0
+}
+
+func (x *Incarnation) GetHighest() uint64 {
+	if x != nil {
+		return x.Highest
 	}
 	return 0
 }
@@ -4225,7 +4241,7 @@ const file_store_proto_rawDesc = "" +
 	"\x12internal_date_unix\x18\x05 \x01(\x03R\x10internalDateUnix\x12,\n" +
 	"\x12internal_date_zone\x18\x06 \x01(\x05R\x10internalDateZone\x12\x1b\n" +
 	"\traw_bytes\x18\a \x01(\x03R\brawBytes\x12)\n" +
-	"\x11save_date_unix_ms\x18\b \x01(\x03R\x0esaveDateUnixMs\"\xfe\x01\n" +
+	"\x11save_date_unix_ms\x18\b \x01(\x03R\x0esaveDateUnixMs\"\x94\x02\n" +
 	"\x05Email\x12\x17\n" +
 	"\abody_id\x18\x01 \x01(\fR\x06bodyId\x12\x1b\n" +
 	"\traw_bytes\x18\x02 \x01(\x03R\brawBytes\x12#\n" +
@@ -4234,7 +4250,8 @@ const file_store_proto_rawDesc = "" +
 	"\asummary\x18\x05 \x01(\fR\asummary\x12\x19\n" +
 	"\bqueue_id\x18\x06 \x01(\tR\aqueueId\x12(\n" +
 	"\x10received_unix_ms\x18\a \x01(\x03R\x0ereceivedUnixMs\x12#\n" +
-	"\renvelope_from\x18\b \x01(\tR\fenvelopeFrom\"F\n" +
+	"\renvelope_from\x18\b \x01(\tR\fenvelopeFrom\x12\x14\n" +
+	"\x05index\x18\t \x01(\x04R\x05index\"F\n" +
 	"\tEmailRefs\x12\x12\n" +
 	"\x04refs\x18\x01 \x01(\rR\x04refs\x12%\n" +
 	"\x0etombstone_tick\x18\x02 \x01(\x04R\rtombstoneTick\"\xbd\x01\n" +
@@ -4276,13 +4293,14 @@ const file_store_proto_rawDesc = "" +
 	"\n" +
 	"cluster_id\x18\t \x01(\tR\tclusterId\x12*\n" +
 	"\x11next_uid_validity\x18\n" +
-	" \x01(\rR\x0fnextUidValidity\"v\n" +
+	" \x01(\rR\x0fnextUidValidity\"\x90\x01\n" +
 	"\vIncarnation\x12\x16\n" +
 	"\x06lowest\x18\x01 \x01(\x04R\x06lowest\x12\x18\n" +
 	"\aretired\x18\x02 \x01(\bR\aretired\x12\x16\n" +
 	"\x06server\x18\x03 \x01(\tR\x06server\x12\x1d\n" +
 	"\n" +
-	"last_index\x18\x04 \x01(\x04R\tlastIndexB.Z,github.com/quorumail/quorumail/store/storepbb\x06proto3"
+	"last_index\x18\x04 \x01(\x04R\tlastIndex\x12\x18\n" +
+	"\ahighest\x18\x05 \x01(\x04R\ahighestB.Z,github.com/quorumail/quorumail/store/storepbb\x06proto3"
 
 var (
 	file_store_proto_rawDescOnce sync.Once
