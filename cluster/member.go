@@ -180,3 +180,19 @@ func Join(ctx context.Context, address string, pin [32]byte, req []byte) ([]byte
 	}
 	return res, nil
 }
+
+// Command reads the command of a committed entry from this node's own log; ErrTruncated when the log no longer reaches back to it.
+func (n *Node) Command(index uint64) ([]byte, error) {
+	var e raft.Log
+	err := n.logs.GetLog(index, &e)
+	if errors.Is(err, raft.ErrLogNotFound) {
+		return nil, ErrTruncated
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read entry %d: %w", index, err)
+	}
+	return e.Data, nil
+}
+
+// ErrTruncated: the log begins later.
+var ErrTruncated = errors.New("the log no longer holds the entry")

@@ -34,6 +34,8 @@ type Config struct {
 	MayPromote func(ctx context.Context, id ServerID) bool
 	// Join answers a node that asks to join. Nil refuses all.
 	Join func(ctx context.Context, req []byte) ([]byte, error)
+	// Before is called with the node before anything is applied or served.
+	Before func(*Node)
 	// MaxPending and MaxPendingBytes bound the proposals under way. Defaults 8,192 and 64 MiB.
 	MaxPending      int
 	MaxPendingBytes int64
@@ -87,6 +89,9 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.applied.set(cfg.Machine.Position().Index)
+	if cfg.Before != nil {
+		cfg.Before(n)
+	}
 	if err := n.startRaft(dir); err != nil {
 		n.log.Close()
 		return nil, err

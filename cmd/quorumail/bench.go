@@ -1,0 +1,50 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quorumail/quorumail/ops/bench"
+)
+
+// benchCommand measures a cluster with one account, whose password is asked for.
+func benchCommand() *cobra.Command {
+	o := bench.Options{}
+	c := withJSON(&cobra.Command{Use: "bench ACCOUNT", Short: "Send messages, wait until each is visible at another node, and print how that went", Args: cobra.ExactArgs(1),
+		Long: "Sends messages to ACCOUNT at the nodes of --smtp, watches its INBOX at the nodes of --imap, and prints rates and latencies.\nThe messages stay in the INBOX. The account's password comes from a prompt or from standard input.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(o.SMTP) == 0 || len(o.IMAP) == 0 || o.Clients < 1 || o.Messages < o.Clients || o.SizeBytes < 256 {
+				return errors.New("name nodes with --smtp and --imap, at least one client, as many messages, and 256 bytes")
+			}
+			password, err := readPassword(cmd)
+			if err != nil {
+				return err
+			}
+			o.Accounts = []bench.Account{{Address: args[0], Password: password}}
+			r, err := bench.Run(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			return printBench(cmd, r)
+		}})
+	c.Flags().StringSliceVar(&o.SMTP, "smtp", nil, "where to send: host:port, several with commas")
+	c.Flags().StringSliceVar(&o.IMAP, "imap", nil, "where to watch: host:port, several with commas")
+	c.Flags().IntVar(&o.Clients, "clients", 16, "how many send at once")
+	c.Flags().IntVar(&o.Messages, "messages", 2000, "how many messages in all")
+	c.Flags().IntVar(&o.SizeBytes, "bytes", 20<<10, "how large each is")
+	c.Flags().Uint64Var(&o.Seed, "seed", 1, "of the bodies")
+	return c
+}
+
+func printBench(cmd *cobra.Command, r bench.Result) error {
+	if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(r)
+	}
+	f := func(v float64) string { return fmt.Sprintf("%.1f", v) }
+	return show(cmd, r, "CLIENTS BYTES MESSAGES ZSTD-RATIO DELIVERED/S ACK-P50-MS ACK-P99-MS VISIBLE-P50-MS VISIBLE-P99-MS", [][]string{{strconv.Itoa(r.Clients), strconv.Itoa(r.SizeBytes),
+		strconv.Itoa(r.Messages), fmt.Sprintf("%.2f", r.Ratio), f(r.PerSecond), f(r.AckP50Ms), f(r.AckP99Ms), f(r.VisibleP50Ms), f(r.VisibleP99Ms)}})
+}

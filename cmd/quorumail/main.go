@@ -1,0 +1,76 @@
+// Command quorumail is the whole mail server: a node of the cluster, and the commands that administer it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quorumail/quorumail/ops/admin"
+	"github.com/quorumail/quorumail/ops/config"
+)
+
+// version is what "quorumail version" says; a release build sets it with -ldflags.
+var version = "devel"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := rootCommand().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "quorumail:", err)
+		os.Exit(1)
+	}
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "quorumail",
+		Short:         "A mail server of several nodes, any of which may die at any moment",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+	}
+	root.PersistentFlags().StringP("config", "c", "/etc/quorumail/node.toml", "this node's configuration file")
+	root.AddCommand(serveCommand(), devCommand(), configCommand(), statusCommand(), inviteCommand(), nodeCommand(), adminCommand(),
+		accountCommand(), domainCommand(), aliasCommand("alias"), aliasCommand("group"), checkCommand(), benchCommand())
+	return root
+}
+
+func loadConfig(cmd *cobra.Command) (*config.Config, error) {
+	path, err := cmd.Flags().GetString("config")
+	if err != nil {
+		return nil, err
+	}
+	c, err := config.Load(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("there is no configuration at %s: name one with --config, or begin with \"quorumail config show --defaults\"", path)
+	}
+	return c, err
+}
+
+// client makes a client of the node whose configuration --config names.
+func client(cmd *cobra.Command) (*admin.Client, error) {
+	c, err := loadConfig(cmd)
+	if err != nil {
+		return nil, err
+	}
+	if c.Listeners.Admin == "" {
+		return nil, errors.New("the node has no admin listener: set listeners.admin in its configuration")
+	}
+	return admin.NewClient(c.Listeners.Admin, c.DataDir), nil
+}
+
+// call asks the node of --config one thing.
+func call[Res any](cmd *cobra.Command, method string, req any) (Res, error) {
+	var res Res
+	c, err := client(cmd)
+	if err != nil {
+		return res, err
+	}
+	return res, c.Call(cmd.Context(), method, req, &res)
+}

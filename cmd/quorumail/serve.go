@@ -1,0 +1,434 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quorumail/quorumail/cluster"
+	"github.com/quorumail/quorumail/cluster/transport"
+	"github.com/quorumail/quorumail/ops/admin"
+	"github.com/quorumail/quorumail/ops/config"
+	"github.com/quorumail/quorumail/ops/directory"
+	"github.com/quorumail/quorumail/protocol/imap/imapd"
+	"github.com/quorumail/quorumail/protocol/smtp/smtpd"
+	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/blob"
+	"github.com/quorumail/quorumail/store/durable"
+	"github.com/quorumail/quorumail/store/replica"
+	"github.com/quorumail/quorumail/store/state"
+	"github.com/quorumail/quorumail/store/storepb"
+)
+
+func serveCommand() *cobra.Command {
+	var o serveOptions
+	c := &cobra.Command{Use: "serve", Short: "Run this node", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		cfg, err := loadConfig(cmd)
+		if err != nil {
+			return err
+		}
+		return serve(cmd.Context(), cfg, o)
+	}}
+	c.Flags().BoolVar(&o.init, "init", false, "first start: found a new cluster")
+	c.Flags().StringVar(&o.join, "join", "", "first start: join a cluster with the token that \"quorumail invite\" printed there")
+	return c
+}
+
+type serveOptions struct {
+	init bool
+	join string
+}
+
+// node is a running node. Its fields are set in the order of its start.
+type node struct {
+	cfg       *config.Config
+	log       *slog.Logger
+	id        identity
+	blobs     *blob.Disk
+	machine   *state.Machine
+	replica   *replica.Replica
+	cluster   *cluster.Node
+	directory *directory.Directory
+	admin     *admin.Server
+	listeners map[string]string
+}
+
+// serve starts the parts in their order, runs until ctx ends, and stops them in the reverse order.
+func serve(ctx context.Context, cfg *config.Config, o serveOptions) (err error) {
+	n := &node{cfg: cfg, log: newLogger(cfg), listeners: map[string]string{}}
+	slog.SetDefault(n.log)
+	if err := durable.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return err
+	}
+	creds, j, err := n.identify(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := n.openStores(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.machine.Close(), n.blobs.Close()) }()
+	if err := n.openCluster(ctx, creds, j); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.cluster.Close()) }()
+	n.log.Info("the node takes part", "pkg", "main", "node", cfg.Name, "id", n.id.ID)
+	return n.run(ctx, j)
+}
+
+// identify finds out who this node is, or makes it somebody.
+func (n *node) identify(ctx context.Context, o serveOptions) (credentials, *joiner, error) {
+	id, err := loadIdentity(n.cfg.DataDir)
+	switch {
+	case err == nil:
+		n.id = id
+		creds, err := loadCredentials(n.cfg.DataDir)
+		return creds, nil, err
+	case !errors.Is(err, os.ErrNotExist):
+		return credentials{}, nil, err
+	case o.init:
+		if n.id, err = found(n.cfg.DataDir, n.cfg.Name); err != nil {
+			return credentials{}, nil, err
+		}
+		creds, err := loadCredentials(n.cfg.DataDir)
+		return creds, nil, err
+	case o.join != "":
+		var j *joiner
+		var creds credentials
+		n.id, j, creds, err = askToJoin(ctx, n.cfg, o.join)
+		return creds, j, err
+	}
+	return credentials{}, nil, fmt.Errorf("%s holds no node yet: start with --init to found a cluster, or with --join TOKEN to join one", n.cfg.DataDir)
+}
+
+func (n *node) openStores() (err error) {
+	n.blobs, err = blob.Open(blob.Config{Dir: filepath.Join(n.cfg.DataDir, "blobs"), OnFatal: n.fatal, Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.machine, err = state.Open(state.Config{Dir: filepath.Join(n.cfg.DataDir, "state"), Blobs: n.blobs, Self: store.ServerID(n.id.ID), Logger: n.log, OnFatal: n.fatal})
+	if err != nil {
+		return errors.Join(err, n.blobs.Close())
+	}
+	return nil
+}
+
+// fatal ends the process: a dead replica is safe, a wrong one is not.
+func (n *node) fatal(err error) {
+	n.log.Error("this node stops", "pkg", "main", "err", err)
+	os.Exit(3)
+}
+
+func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) error {
+	port, err := transport.Open(transport.Config{Listen: n.cfg.Cluster.Listen, CertPEM: creds.cert, KeyPEM: creds.key, CAPEM: creds.ca, Logger: n.log})
+	if err != nil {
+		return err
+	}
+	if j != nil {
+		if err := j.fetchState(ctx, port, n.cfg.DataDir, machine{n.machine}); err != nil {
+			port.Close()
+			return fmt.Errorf("fetch the state of the cluster: %w", err)
+		}
+		// From here on this is a node; node.json comes last.
+		if err := errors.Join(creds.save(n.cfg.DataDir), n.id.save(n.cfg.DataDir)); err != nil {
+			port.Close()
+			return err
+		}
+	}
+	log, pp := &replicatedLog{}, &peers{streams: map[string]func(context.Context, store.ServerID, net.Conn){}}
+	incarnation := n.id.incarnation()
+	n.replica, err = replica.New(replica.Config{Self: store.ServerID(n.id.ID), DataIncarnation: incarnation, Machine: n.machine, Blobs: n.blobs, Log: log, Peers: pp,
+		Server:   &storepb.Server{Id: string(n.id.ID), Name: n.cfg.Name, Address: n.cfg.Cluster.Advertise, DataIncarnation: incarnation[:], MaxVersion: state.CommandVersion},
+		SpoolDir: filepath.Join(n.cfg.DataDir, "blobs"), FreeBytes: func() (uint64, error) { return durable.FreeBytes(n.cfg.DataDir) },
+		MinFreeBytes: uint64(n.cfg.Limits.MinFreeDiskBytes), Logger: n.log})
+	if err != nil {
+		port.Close()
+		return err
+	}
+	if n.directory, err = directory.New(directory.Config{Store: n.replica, Logger: n.log}); err != nil {
+		port.Close()
+		return err
+	}
+	n.cluster, err = cluster.Open(ctx, cluster.Config{ID: n.id.ID, DataDir: n.cfg.DataDir, Advertise: n.cfg.Cluster.Advertise, Machine: machine{n.machine}, Port: port,
+		LogStore: n.cfg.Raft.LogStore, Heartbeat: n.cfg.Raft.Heartbeat, Logger: n.log, OnFatal: n.fatal, MayPromote: n.mayPromote, Join: n.admit,
+		Before: func(c *cluster.Node) {
+			n.cluster, log.n = c, c
+			pp.open(c)
+			c.Handle("whole", n.handleWhole)
+			c.Handle("failed-logins", func(_ context.Context, _ cluster.ServerID, batch []byte) ([]byte, error) {
+				return nil, n.directory.Receive(batch)
+			})
+		}})
+	if err != nil {
+		port.Close()
+		return err
+	}
+	return n.putInlineAgain()
+}
+
+// putInlineAgain restores, from this node's own log, inline bodies that a crash took before they were synced.
+func (n *node) putInlineAgain() error {
+	indexes, err := n.machine.UnsureInline()
+	if err != nil {
+		return fmt.Errorf("look for bodies that a crash took: %w", err)
+	}
+	for _, i := range indexes {
+		cmd, err := n.cluster.Command(i)
+		if err != nil {
+			return fmt.Errorf("restore the body of entry %d: %w", i, err)
+		}
+		if err := n.machine.PutInlineAgain(cmd); err != nil {
+			return fmt.Errorf("restore the body of entry %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// mayPromote asks a member whether it holds every live body: the state alone does not decide that (B4).
+func (n *node) mayPromote(ctx context.Context, id cluster.ServerID) bool {
+	res, err := n.cluster.Call(ctx, id, "whole", nil)
+	return err == nil && string(res) == "yes"
+}
+
+func (n *node) handleWhole(context.Context, cluster.ServerID, []byte) ([]byte, error) {
+	whole, err := n.replica.Whole()
+	if err != nil || !whole {
+		return []byte("no"), err
+	}
+	return []byte("yes"), nil
+}
+
+// run serves until ctx ends.
+func (n *node) run(ctx context.Context, j *joiner) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	start := func(what string, until context.Context, f func(context.Context) error) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := f(until); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("%s: %w", what, err))
+			}
+		}()
+	}
+	defer func() { stop(); wg.Wait() }()
+	start("replica", background, n.replica.Run)
+	start("failed logins", background, n.shareFailedLogins)
+	if n.admin, err = admin.New(n.cfg.DataDir, n.log); err != nil {
+		return err
+	}
+	n.registerAdmin()
+	l, err := n.listen("admin", n.cfg.Listeners.Admin)
+	if err != nil {
+		return err
+	}
+	start("admin", background, func(ctx context.Context) error { return n.admin.Serve(ctx, l) })
+	if err := n.settle(ctx, j); err != nil {
+		return err
+	}
+	cert, err := n.clientCertificate(ctx)
+	if err != nil {
+		return err
+	}
+	servers, err := n.servers(&tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}})
+	if err != nil {
+		return err
+	}
+	var sessions sync.WaitGroup
+	for what, s := range servers {
+		sessions.Add(1)
+		go func() {
+			defer sessions.Done()
+			if err := s.serve(ctx, s.listener); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("%s: %w", what, err))
+			}
+		}()
+	}
+	<-ctx.Done()
+	sessions.Wait()
+	if err := n.cluster.TransferLeadership(); err != nil {
+		n.log.Info("hand over the lead", "pkg", "main", "err", err)
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// settle makes this node part of the cluster, the first time.
+func (n *node) settle(ctx context.Context, j *joiner) error {
+	if j != nil {
+		return j.becomeMember(ctx)
+	}
+	path := filepath.Join(n.cfg.DataDir, authorityKeyFile)
+	key, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) || !n.id.Founder {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the cluster's CA: %w", err)
+	}
+	if err := n.cluster.Bootstrap(); err != nil {
+		return err
+	}
+	ca, err := os.ReadFile(filepath.Join(n.cfg.DataDir, "ca.pem"))
+	if err != nil {
+		return fmt.Errorf("read the cluster's CA: %w", err)
+	}
+	for name, value := range map[string][]byte{secretCACert: ca, secretCAKey: key} {
+		_, err := n.replica.Propose(ctx, func(c *storepb.Command) {
+			c.Op = &storepb.Command_PutSecret{PutSecret: &storepb.PutSecret{Name: name, Value: value, Create: true}}
+		})
+		if err != nil && !errors.Is(err, store.ErrExists) {
+			return fmt.Errorf("keep the cluster's CA: %w", err)
+		}
+	}
+	return os.Remove(path)
+}
+
+// clientCertificate is the one for mail clients: from the files of the configuration, or from the cluster's CA.
+func (n *node) clientCertificate(ctx context.Context) (tls.Certificate, error) {
+	if !n.cfg.TLS.Automatic() {
+		return tls.LoadX509KeyPair(n.cfg.TLS.Cert, n.cfg.TLS.Key)
+	}
+	certPath, keyPath := filepath.Join(n.cfg.DataDir, "tls.crt"), filepath.Join(n.cfg.DataDir, "tls.key")
+	if c, err := tls.LoadX509KeyPair(certPath, keyPath); err == nil {
+		return c, nil
+	}
+	ca, err := n.waitAuthority(ctx)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, req, err := transport.NewKey()
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	cert, err := ca.SignServer(req, n.cfg.Hostname, "localhost", "127.0.0.1", "::1")
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	if err := errors.Join(durable.WriteFile(keyPath, key, 0o600), durable.WriteFile(certPath, cert, 0o600)); err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
+}
+
+// waitAuthority waits until this node knows the cluster's CA.
+func (n *node) waitAuthority(ctx context.Context) (*transport.CA, error) {
+	for {
+		ca, err := n.authority()
+		if err == nil || !errors.Is(err, store.ErrNotFound) {
+			return ca, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func (n *node) listen(name, address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for %s at %s (is another program there?): %w", name, address, err)
+	}
+	n.listeners[name] = l.Addr().String()
+	return l, nil
+}
+
+// server is one listener and who serves it.
+type server struct {
+	listener net.Listener
+	serve    func(context.Context, net.Listener) error
+}
+
+func (n *node) servers(tc *tls.Config) (map[string]server, error) {
+	out := map[string]server{}
+	for name, mode := range map[string]smtpd.Mode{"smtp": smtpd.MX, "submission": smtpd.Submission, "submissions": smtpd.Submissions, "lmtp": smtpd.LMTP} {
+		address := n.cfg.Listeners.ByName()[name]
+		if address == "" {
+			continue
+		}
+		s, err := smtpd.New(smtpd.Config{Mode: mode, Hostname: n.cfg.Hostname, Node: n.cfg.Name, TLS: tc, AllowPlainAuth: n.cfg.InsecureLoopbackAuth,
+			Store: smtpStore{n.replica}, Resolver: n.directory, Auth: n.directory.SMTPAuth(), NewSummarizer: newSummarizer, Logger: n.log})
+		if err != nil {
+			return nil, err
+		}
+		l, err := n.listen(name, address)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = server{l, s.Serve}
+	}
+	for _, name := range []string{"imap", "imaps"} {
+		address := n.cfg.Listeners.ByName()[name]
+		if address == "" {
+			continue
+		}
+		s, err := imapd.New(imapd.Config{Hostname: n.cfg.Hostname, TLS: tc, AllowPlainAuth: n.cfg.InsecureLoopbackAuth, Store: imapStore{n.replica},
+			Auth: imapd.AuthFunc(n.imapAuth), Logger: n.log})
+		if err != nil {
+			return nil, err
+		}
+		l, err := n.listen(name, address)
+		if err != nil {
+			return nil, err
+		}
+		if name == "imaps" {
+			l = tls.NewListener(l, tc)
+		}
+		out[name] = server{l, s.Serve}
+	}
+	return out, nil
+}
+
+func newLogger(cfg *config.Config) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
+		level = slog.LevelInfo // the configuration was checked
+	}
+	if cfg.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// shareFailedLogins tells the other nodes every second of failed logins here, so that guessing is slowed at all of them. The log never
+// hears of it: a stranger must not be able to write there.
+func (n *node) shareFailedLogins(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		batch := n.directory.FailedLogins()
+		if len(batch) == 0 {
+			continue
+		}
+		for _, m := range n.cluster.Configuration().Servers {
+			if m.ID == n.id.ID {
+				continue
+			}
+			go func() {
+				ctx, cancel := context.WithTimeout(ctx, time.Second)
+				defer cancel()
+				_, _ = n.cluster.Call(ctx, m.ID, "failed-logins", batch) // a node that is down counts on its own
+			}()
+		}
+	}
+}

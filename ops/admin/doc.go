@@ -1,0 +1,9 @@
+// Package admin carries an administrator's requests to a running node: a small JSON protocol over HTTP on loopback.
+//
+// Data flow: the command line reads the node's configuration, finds the address of the admin listener and the token in the data
+// folder (mode 0600, made anew at each start), and posts one JSON object to /v1/<method>; the node answers with one JSON object, or
+// with {"error": …} and a status that tells whose fault it was. Whoever can read the token file administers the node: there is no
+// other secret. Nothing is durable here; each method's own package says what is when it answers.
+//
+// Goroutines: those of net/http, ended by Serve's context.
+package admin

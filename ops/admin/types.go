@@ -1,0 +1,130 @@
+package admin
+
+// Empty is a request or an answer without content.
+type Empty struct{}
+
+// Status is what a node says of itself and of the cluster (method "status").
+type Status struct {
+	Name      string            `json:"name"`
+	ID        string            `json:"id"`
+	State     string            `json:"state"`  // Raft's: leader, follower, candidate
+	Leader    string            `json:"leader"` // name, or "" when none is known
+	Term      uint64            `json:"term"`
+	Last      uint64            `json:"last"`    // index of the last entry in the log
+	Commit    uint64            `json:"commit"`  // index of the last entry known to be committed
+	Applied   uint64            `json:"applied"` // index of the last entry applied
+	Ready     bool              `json:"ready"`
+	NotReady  string            `json:"not_ready,omitempty"` // why not
+	Missing   int               `json:"missing_bodies"`
+	Members   []Member          `json:"members"`
+	Listeners map[string]string `json:"listeners"`
+	Version   string            `json:"version"`
+}
+
+// Member is a node of the cluster as the asked node sees it.
+type Member struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	Voter   bool   `json:"voter"`
+	Alive   bool   `json:"alive"` // by gossip; warns, decides nothing
+}
+
+// InviteRequest asks for an invite token (method "invite").
+type InviteRequest struct {
+	ValidMinutes int `json:"valid_minutes"`
+}
+
+// InviteResponse holds the token, to be handed to the new node once.
+type InviteResponse struct {
+	Token string `json:"token"`
+}
+
+// StateHash is the digest of the replicated state at an applied index (method "state-hash"). Nodes at the same index must agree.
+type StateHash struct {
+	Index uint64 `json:"index"`
+	Hash  string `json:"hash"`
+}
+
+// NodeRequest names a member by its server id.
+type NodeRequest struct {
+	ID string `json:"id"`
+}
+
+// DomainRequest names a domain and, for add and set, what it shall be (methods "domain.…").
+type DomainRequest struct {
+	Name      string  `json:"name"`
+	CatchAll  *string `json:"catch_all,omitempty"` // address; "" for none; nil leaves it
+	Suspended *bool   `json:"suspended,omitempty"`
+}
+
+// AccountRequest names an account and, for add and set, what it shall be (methods "account.…"). Nil leaves a field as it is.
+type AccountRequest struct {
+	Address       string  `json:"address"`
+	Name          string  `json:"name,omitempty"`
+	Password      string  `json:"password,omitempty"`
+	QuotaBytes    *int64  `json:"quota_bytes,omitempty"` // 0: no limit
+	QuotaMessages *int64  `json:"quota_messages,omitempty"`
+	Suspended     *bool   `json:"suspended,omitempty"`
+	Label         string  `json:"label,omitempty"` // app passwords: what it is for
+	ID            string  `json:"id,omitempty"`    // app passwords: which one
+	NewName       *string `json:"new_name,omitempty"`
+}
+
+// AliasRequest names an alias or a group (methods "alias.…", "group.…").
+type AliasRequest struct {
+	Address     string   `json:"address"`
+	Targets     []string `json:"targets,omitempty"`
+	Description string   `json:"description,omitempty"`
+}
+
+// Domain is a domain as it is listed.
+type Domain struct {
+	Name      string `json:"name"`
+	CatchAll  string `json:"catch_all"`
+	Suspended bool   `json:"suspended"`
+	Accounts  int    `json:"accounts"`
+}
+
+// Account is an account as it is listed.
+type Account struct {
+	ID            uint64        `json:"id"`
+	Address       string        `json:"address"`
+	Name          string        `json:"name"`
+	QuotaBytes    int64         `json:"quota_bytes"`
+	QuotaMessages int64         `json:"quota_messages"`
+	UsedBytes     int64         `json:"used_bytes"`
+	Messages      int64         `json:"messages"`
+	Suspended     bool          `json:"suspended"`
+	AppPasswords  []AppPassword `json:"app_passwords,omitempty"`
+}
+
+// AppPassword is a password for one program. Password is there only in the answer to its making.
+type AppPassword struct {
+	ID       string `json:"id"`
+	Label    string `json:"label"`
+	Password string `json:"password,omitempty"`
+}
+
+// Alias is an alias or a group as it is listed.
+type Alias struct {
+	Address     string   `json:"address"`
+	Targets     []string `json:"targets"`
+	Group       bool     `json:"group"`
+	Description string   `json:"description"`
+}
+
+// SettingRequest names a setting of the cluster and its new value (methods "set", "settings").
+type SettingRequest struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	Reset bool   `json:"reset"`
+}
+
+// Setting is a setting as it is listed.
+type Setting struct {
+	Name    string `json:"name"`
+	Value   string `json:"value"`
+	Default string `json:"default"`
+	Doc     string `json:"doc"`
+}

@@ -1,0 +1,229 @@
+package dev
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/quorumail/quorumail/store/durable"
+)
+
+// Node is one node as scripts see it: addresses are "127.0.0.1:port", "" for what is not there.
+type Node struct {
+	Name        string `json:"name"`
+	PID         int    `json:"pid"`
+	Leader      bool   `json:"leader"`
+	SMTP        string `json:"smtp"`
+	Submission  string `json:"submission"`
+	Submissions string `json:"submissions"`
+	LMTP        string `json:"lmtp"`
+	IMAP        string `json:"imap"`
+	IMAPS       string `json:"imaps"`
+	POP3        string `json:"pop3"`
+	POP3S       string `json:"pop3s"`
+	Admin       string `json:"admin"`
+	Metrics     string `json:"metrics"`
+}
+
+// Account is an account that dev made.
+type Account struct {
+	Address  string `json:"address"`
+	Password string `json:"password"`
+}
+
+// Description is the cluster as one JSON object.
+type Description struct {
+	Nodes    []Node    `json:"nodes"`
+	Accounts []Account `json:"accounts"`
+	CA       string    `json:"ca"`     // path of the CA certificate
+	Bin      string    `json:"bin"`    // path of the binary
+	Config   string    `json:"config"` // path of node 1's configuration
+}
+
+// layout is what dev.json remembers between runs.
+type layout struct {
+	dir string
+
+	Nodes    []placed  `json:"nodes"`
+	Accounts []Account `json:"accounts"` // made already
+	Formed   bool      `json:"formed"`   // the cluster is whole; from now on nodes only start
+	Greeted  bool      `json:"greeted"`  // the first messages are delivered
+}
+
+// placed is a node's fixed ports.
+type placed struct {
+	Name  string         `json:"name"`
+	Ports map[string]int `json:"ports"`
+}
+
+var portNames = []string{"cluster", "gossip", "smtp", "submission", "submissions", "lmtp", "imap", "imaps", "admin"}
+
+func (l *layout) path() string                    { return filepath.Join(l.dir, "dev.json") }
+func (l *layout) nodeDir(name string) string      { return filepath.Join(l.dir, name) }
+func (l *layout) configPath(name string) string   { return filepath.Join(l.dir, name, "node.toml") }
+func (l *layout) dataDir(name string) string      { return filepath.Join(l.dir, name, "data") }
+func (l *layout) logPath(name string) string      { return filepath.Join(l.dir, name, "log") }
+func (l *layout) pidPath(name string) string      { return filepath.Join(l.dir, name, "pid") }
+func (p placed) address(port string) string       { return "127.0.0.1:" + strconv.Itoa(p.Ports[port]) }
+func (l *layout) find(name string) (placed, bool) { return findPlaced(l.Nodes, name) }
+
+func findPlaced(nodes []placed, name string) (placed, bool) {
+	for _, n := range nodes {
+		if n.Name == name {
+			return n, true
+		}
+	}
+	return placed{}, false
+}
+
+// openLayout reads dev.json, or plans n nodes on free ports when there is none.
+func openLayout(dir string, n int) (*layout, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find the folder %s: %w", dir, err)
+	}
+	l := &layout{dir: dir}
+	raw, err := os.ReadFile(l.path())
+	if errors.Is(err, os.ErrNotExist) {
+		return l, l.plan(n)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the plan of this cluster: %w", err)
+	}
+	if err := json.Unmarshal(raw, l); err != nil {
+		return nil, fmt.Errorf("read %s (remove the folder %s to begin anew): %w", l.path(), dir, err)
+	}
+	if n > 0 && n != len(l.Nodes) {
+		return nil, fmt.Errorf("%s holds a cluster of %d nodes, not %d: name another folder with --dir, or remove this one", dir, len(l.Nodes), n)
+	}
+	return l, nil
+}
+
+func (l *layout) plan(n int) error {
+	if n < 1 || n > 9 {
+		return fmt.Errorf("--nodes is %d: choose 1 to 9", n)
+	}
+	taken := map[int]bool{}
+	for i := range n {
+		p := placed{Name: "n" + strconv.Itoa(i+1), Ports: map[string]int{}}
+		for _, name := range portNames {
+			port, err := freePort(taken)
+			if err != nil {
+				return err
+			}
+			p.Ports[name] = port
+		}
+		l.Nodes = append(l.Nodes, p)
+		if err := os.MkdirAll(l.nodeDir(p.Name), 0o700); err != nil {
+			return fmt.Errorf("make the folder of node %s: %w", p.Name, err)
+		}
+	}
+	return l.save()
+}
+
+// freePort finds a port that is free now, below the range that the kernel gives to outgoing connections, so that none of those can
+// sit on it while a node is down.
+func freePort(taken map[int]bool) (int, error) {
+	for range 1000 {
+		port := 20000 + rand.IntN(10000)
+		if taken[port] || checkPort(port) != nil {
+			continue
+		}
+		taken[port] = true
+		return port, nil
+	}
+	return 0, errors.New("found no free port between 20000 and 29999 on 127.0.0.1")
+}
+
+func checkPort(port int) error {
+	tcp, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+	if err != nil {
+		return err
+	}
+	return tcp.Close()
+}
+
+// checkPorts says clearly which port somebody else holds.
+func (l *layout) checkPorts() error {
+	for _, n := range l.Nodes {
+		for _, name := range portNames {
+			if err := checkPort(n.Ports[name]); err != nil {
+				return fmt.Errorf("port %d, which node %s uses for %s, is taken by another program (is this cluster running already?): end that program, or use another --dir",
+					n.Ports[name], n.Name, name)
+			}
+		}
+	}
+	return nil
+}
+
+func (l *layout) save() error {
+	raw, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the plan: %w", err)
+	}
+	if err := durable.WriteFile(l.path(), append(raw, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write the plan: %w", err)
+	}
+	return nil
+}
+
+// pid is the process that runs a node now, 0 for none.
+func (l *layout) pid(name string) int {
+	raw, err := os.ReadFile(l.pidPath(name))
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil || !runsNode(pid, l.configPath(name)) {
+		return 0
+	}
+	return pid
+}
+
+// runsNode tells whether pid is a node with that configuration, and not a later process that was given the same number.
+func runsNode(pid int, configPath string) bool {
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return false
+	}
+	for _, arg := range strings.Split(string(cmdline), "\x00") {
+		if arg == configPath {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *layout) writeConfig(p placed) error {
+	text := fmt.Sprintf(`# Written by "quorumail dev".
+name = %q
+hostname = %q
+data_dir = %q
+insecure_loopback_auth = true
+
+[cluster]
+listen = %q
+advertise = %q
+gossip_listen = %q
+
+[listeners]
+smtp = %q
+submission = %q
+submissions = %q
+lmtp = %q
+imap = %q
+imaps = %q
+admin = %q
+`, p.Name, p.Name+".example.test", l.dataDir(p.Name), p.address("cluster"), p.address("cluster"), p.address("gossip"),
+		p.address("smtp"), p.address("submission"), p.address("submissions"), p.address("lmtp"), p.address("imap"), p.address("imaps"), p.address("admin"))
+	if err := os.WriteFile(l.configPath(p.Name), []byte(text), 0o600); err != nil {
+		return fmt.Errorf("write the configuration of node %s: %w", p.Name, err)
+	}
+	return nil
+}
