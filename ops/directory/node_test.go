@@ -28,7 +28,7 @@ type node struct {
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	m, err := state.Open(state.Config{Memory: true, Self: "s1", Blobs: memoryBlobs(t)})
+	m, err := state.Open(state.Config{Self: "s1", Blobs: memoryBlobs(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,9 +18,20 @@ const PostmasterSetting = "smtp.postmaster"
 
 // Resolve lists who gets an address's mail, aliases, groups, catch-all and plus-addressing followed. store.ErrNotFound: the domain is of
 // this site and nobody does; smtpd.ErrNotLocal: the domain is not of this site; store.ErrUnavailable: the domain is suspended, so that senders keep the mail for a while.
-func (d *Directory) Resolve(_ context.Context, address smtp.Address) ([]state.Recipient, error) {
+//
+// A refusal is for ever, so what this node's copy does not know is looked up again behind a read barrier: the address may have been made
+// at another node a moment ago.
+func (d *Directory) Resolve(ctx context.Context, address smtp.Address) ([]state.Recipient, error) {
+	list, err := resolve(d.local, address)
+	if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, smtpd.ErrNotLocal) {
+		return list, err
+	}
+	return resolve(func(f func(*state.View) error) error { return d.read(ctx, f) }, address)
+}
+
+func resolve(read func(func(*state.View) error) error, address smtp.Address) ([]state.Recipient, error) {
 	var list []state.Recipient
-	err := d.local(func(v *state.View) error {
+	err := read(func(v *state.View) error {
 		domain, err := v.Domain(address.Domain)
 		switch {
 		case errors.Is(err, store.ErrNotFound):

@@ -53,6 +53,7 @@ func (s *secrets) credential(ctx context.Context, id, kind, label, password stri
 
 // dummy takes as long as a wrong password.
 func (s *secrets) dummy(ctx context.Context, password string) error {
+	s.metrics.Hashes.Inc()
 	return s.hasher.VerifyNobody(ctx, password[:min(len(password), MaxPasswordBytes)])
 }
 
