@@ -73,7 +73,7 @@ func TestLiteralsOfBadCommandsAreNotCommands(t *testing.T) {
 		{"login twice", "a LOGIN " + lit + " " + lit, "a BAD ..."},
 		{"bad append date", "a APPEND INBOX \"yesterday\" " + lit, "a BAD ..."},
 		{"append to nothing", "a APPEND nothing " + lit, "a NO [TRYCREATE] ..."},
-		{"append with a bad flag", "a APPEND INBOX (\\Nonsense) " + lit, "a NO [CANNOT] ..."},
+		{"append with a bad flag", "a APPEND INBOX (\\Nonsense) " + lit, "a BAD ..."},
 		{"several messages", "a APPEND INBOX " + lit + " (\\Seen) " + lit, "a NO [LIMIT] ..."},
 		{"append with rubbish behind", "a APPEND INBOX " + lit + " rubbish", "a BAD ..."},
 		{"no tag", "* " + lit, "* BAD ..."},
