@@ -1,0 +1,80 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The settings of the whole cluster. Each is a handle with the setting's type: SMTPMaxMessageBytes.From(view.Setting).
+var (
+	SMTPMaxMessageBytes = sizeSetting("smtp.max_message_bytes", 50<<20, 64<<10, 1<<30,
+		"Largest message that is taken, as the client sends it. Larger ones are refused with 552.")
+	SMTPMaxRecipients = intSetting("smtp.max_recipients", 1000, 100, 50_000,
+		"Most recipients of one message; the client is told to send the rest in another. RFC 5321 asks for 100 at least.")
+	SMTPMaxHops = intSetting("smtp.max_hops", 50, 10, 1000,
+		"A message with more Received fields than this is going round in a circle and is refused.")
+
+	MailboxUndeleteWindow = durationSetting("mailbox.undelete_window", 7*day, 0, 365*day,
+		"How long a deleted message is kept before its bytes are removed for good.")
+	MailboxMaxPerAccount = intSetting("mailbox.max_per_account", 10_000, 10, 1_000_000,
+		"Most mailboxes that one account may have.")
+
+	AccountQuotaBytes = sizeSetting("account.quota_bytes", 0, 0, 1<<50,
+		"Bytes that an account may hold when it has no quota of its own. 0 is no limit.")
+	AccountQuotaMessages = intSetting("account.quota_messages", 0, 0, 1_000_000_000,
+		"Messages that an account may hold when it has no quota of its own. 0 is no limit.")
+
+	AuthArgon2Memory = sizeSetting("auth.argon2_memory", 19<<20, 8<<20, 256<<20,
+		"Memory that one password hash takes. Hashes made before are replaced at the next login.")
+	AuthArgon2Passes = intSetting("auth.argon2_passes", 2, 1, 16,
+		"Passes over that memory.")
+	AuthSCRAMIterations = intSetting("auth.scram_iterations", 100_000, 4096, 1_000_000,
+		"Rounds behind a SCRAM-SHA-256 key. The user's own device has to compute them at each login by SCRAM.")
+	AuthMinPasswordLength = intSetting("auth.min_password_length", 10, 1, 128,
+		"Fewest characters of a password that an administrator or user may choose.")
+	AuthRememberLogins = durationSetting("auth.remember_logins", 5*time.Minute, 0, time.Hour,
+		"How long a node remembers that a password was right, so that clients which log in often cost little. 0 switches it off.")
+	AuthFreeFailures = intSetting("auth.free_failures", 10, 1, 1000,
+		"Failed logins to one account from one address (IPv6: one /64) before further ones are delayed.")
+	AuthMaxDelay = durationSetting("auth.max_delay", 15*time.Minute, time.Second, 24*time.Hour,
+		"Longest that such an address has to wait before its next try for that account.")
+
+	DeliveryPlusSeparator = textSetting("delivery.plus_separator", "+", plusSeparator,
+		"What splits user+detail@domain. \"\" switches it off.")
+)
+
+// Settings lists all settings, sorted by name.
+func Settings() []Setting {
+	all := []Setting{
+		SMTPMaxMessageBytes.Setting, SMTPMaxRecipients.Setting, SMTPMaxHops.Setting,
+		MailboxUndeleteWindow.Setting, MailboxMaxPerAccount.Setting,
+		AccountQuotaBytes.Setting, AccountQuotaMessages.Setting,
+		AuthArgon2Memory.Setting, AuthArgon2Passes.Setting, AuthSCRAMIterations.Setting, AuthMinPasswordLength.Setting,
+		AuthRememberLogins.Setting, AuthFreeFailures.Setting, AuthMaxDelay.Setting,
+		DeliveryPlusSeparator.Setting,
+	}
+	slices.SortFunc(all, func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// FindSetting finds a setting by its name. The error proposes the one that may have been meant.
+func FindSetting(name string) (Setting, error) {
+	var names []string
+	for _, s := range Settings() {
+		if s.Name == name {
+			return s, nil
+		}
+		names = append(names, s.Name)
+	}
+	return Setting{}, fmt.Errorf("there is no setting %q%s", name, didYouMean(name, names))
+}
+
+// plusSeparator: RFC 5233 leaves the separator open. Letters and digits would cut real names, @ and dots addresses.
+func plusSeparator(s string) error {
+	if s == "" || s == "+" || s == "-" || s == "=" || s == "--" {
+		return nil
+	}
+	return fmt.Errorf("%q cannot separate: choose +, -, =, -- or nothing", s)
+}

@@ -1,0 +1,75 @@
+package config
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestEverySettingIsWhole(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range Settings() {
+		if seen[s.Name] || !strings.Contains(s.Name, ".") || s.Doc == "" || s.Type == "" {
+			t.Errorf("%+v", s)
+		}
+		seen[s.Name] = true
+		if got, err := s.Normalize(s.Default); err != nil || got != s.Default {
+			t.Errorf("%s: its default %q becomes %q, %v", s.Name, s.Default, got, err)
+		}
+		if found, err := FindSetting(s.Name); err != nil || found.Name != s.Name {
+			t.Errorf("%s: found %q, %v", s.Name, found.Name, err)
+		}
+	}
+}
+
+func TestNormalizeSetting(t *testing.T) {
+	for _, tc := range []struct{ name, in, want, err string }{
+		{name: "smtp.max_message_bytes", in: "52428800", want: "50MiB"},
+		{name: "smtp.max_message_bytes", in: " 25 mib ", want: "25MiB"},
+		{name: "smtp.max_message_bytes", in: "1MB", want: "1000000B"},
+		{name: "smtp.max_message_bytes", in: "1", err: "smtp.max_message_bytes: 1B is out of range: choose 64KiB to 1GiB"},
+		{name: "smtp.max_message_bytes", in: "99999999999999999999", err: "is no size"},
+		{name: "smtp.max_message_bytes", in: "9999999999TiB", err: "is no size"},
+		{name: "smtp.max_recipients", in: "99", err: "99 is out of range: choose 100 to 50000"},
+		{name: "smtp.max_recipients", in: "many", err: `"many" is no whole number`},
+		{name: "mailbox.undelete_window", in: "36h", want: "36h"},
+		{name: "mailbox.undelete_window", in: "48h", want: "2d"},
+		{name: "mailbox.undelete_window", in: "0", want: "0s"},
+		{name: "mailbox.undelete_window", in: "90m", want: "1h30m"},
+		{name: "mailbox.undelete_window", in: "-1h", err: "is no length of time"},
+		{name: "mailbox.undelete_window", in: "99999999999d", err: "is no length of time"},
+		{name: "delivery.plus_separator", in: "-", want: "-"},
+		{name: "delivery.plus_separator", in: "", want: ""},
+		{name: "delivery.plus_separator", in: "@", err: "choose +, -, =, -- or nothing"},
+	} {
+		s, err := FindSetting(tc.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Normalize(tc.in)
+		if got != tc.want || (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) {
+			t.Errorf("%s = %q: got %q, %v", tc.name, tc.in, got, err)
+		}
+	}
+}
+
+func TestFindSettingProposes(t *testing.T) {
+	if _, err := FindSetting("smtp.max_recipient"); err == nil || !strings.Contains(err.Error(), `did you mean "smtp.max_recipients"?`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSettingFromStoredValues(t *testing.T) {
+	stored := map[string]string{"mailbox.undelete_window": "3d", "smtp.max_recipients": "7"}
+	lookup := func(name string) (string, bool) { v, ok := stored[name]; return v, ok }
+	if got := MailboxUndeleteWindow.From(lookup); got != 72*time.Hour {
+		t.Errorf("stored: got %v", got)
+	}
+	if got := SMTPMaxMessageBytes.From(lookup); got != 50<<20 {
+		t.Errorf("not stored: got %d", got)
+	}
+	// Out of this version's range, as after going back to an older one: the default, rather than a limit that nobody tested.
+	if got := SMTPMaxRecipients.From(lookup); got != 1000 {
+		t.Errorf("out of range: got %d", got)
+	}
+}
