@@ -76,6 +76,7 @@ type Stats struct {
 	Fsyncs       int64 // of segments
 	SyncWaits    int64 // times that somebody waited for an fsync
 	Compacted    int64 // segments rewritten or removed
+	Rebuilt      bool  // Open rebuilt the index: bodies deleted earlier may be back, and known corrupt ones are absent
 	Appended     Pos
 	Synced       Pos
 }

@@ -31,14 +31,19 @@ func (d *Disk) Compact(ctx context.Context) error {
 	return nil
 }
 
-// candidates lists sealed segments that hold nothing live, or else those that are worth rewriting.
+// candidates lists sealed segments that hold nothing live, or else those that are worth rewriting. The newest one stays, or its
+// number would be given out again, and what a crash left in the index could be taken for the new one's.
 func (d *Disk) candidates(empty bool) []uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var list, small []uint64
+	newest := uint64(0)
+	for number := range d.segments {
+		newest = max(newest, number)
+	}
 	for number, s := range d.segments {
 		switch {
-		case !s.sealed:
+		case !s.sealed || number == newest:
 		case s.live == 0:
 			if empty {
 				list = append(list, number)
@@ -234,11 +239,14 @@ func (d *Disk) copyTomb(c copiedRecord) (copiedRecord, bool, error) {
 	return c, err == nil, err
 }
 
-// removeSegment removes a sealed segment in which nothing is live. First everything is synced: the tombstones and copies that made it
-// so must outlive it. The file goes before its entry in the index: a file without an entry would be taken for a lost one.
+// removeSegment removes a sealed segment in which nothing is live. First everything is synced, the index too: what made it so must
+// outlive it. The file goes before its entry in the index: a file without an entry would be read as a new one.
 func (d *Disk) removeSegment(number uint64) error {
 	if err := d.Sync(); err != nil {
 		return err
+	}
+	if err := d.syncIndex(); err != nil {
+		return d.fail(err)
 	}
 	d.mu.Lock()
 	s := d.segments[number]
@@ -265,6 +273,16 @@ func (d *Disk) removeSegment(number uint64) error {
 	}
 	d.stats.Compacted++
 	return nil
+}
+
+// syncIndex makes all changes of the index so far durable: its log is one sequence.
+func (d *Disk) syncIndex() error {
+	b := d.index.NewBatch()
+	defer b.Close()
+	if err := b.Set([]byte{tableFormat}, []byte{indexFormat}); err != nil {
+		return err
+	}
+	return b.Commit(true)
 }
 
 // forgetSegment drops a removed segment from the index, with the tombstones that it needed. d.mu is held.

@@ -120,6 +120,7 @@ func (d *Disk) newIndex(reason error) error {
 		return err
 	}
 	d.index = index
+	d.stats.Rebuilt = true
 	b := index.NewBatch()
 	defer b.Close()
 	if err := b.Set([]byte{tableFormat}, []byte{indexFormat}); err != nil {
