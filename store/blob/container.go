@@ -97,6 +97,9 @@ func decodeHeader(b []byte) (*header, error) {
 		return nil, fmt.Errorf("container header's checksum: %w", ErrCorrupt)
 	}
 	h := &header{rawBytes: int64(binary.LittleEndian.Uint64(b[8:])), digest: [sha256.Size]byte(b[16:])}
+	if h.rawBytes == 0 && h.digest != sha256.Sum256(nil) {
+		return nil, fmt.Errorf("digest of an empty body: %w", ErrCorrupt) // no frame will lead to a look at it
+	}
 	h.frames = make([]frame, frameCount(h.rawBytes))
 	offset := int64(len(b))
 	for i := range h.frames {

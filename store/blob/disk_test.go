@@ -330,3 +330,7 @@ func TestFullDiskRefusesAndGoesOn(t *testing.T) {
 		})
 	}
 }
+
+func putWith(ctx context.Context, d Store, s sample) error {
+	return d.Put(ctx, s.id, 1, bytes.NewReader(s.encoded), int64(len(s.encoded)), true)
+}

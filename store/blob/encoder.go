@@ -14,8 +14,10 @@ import (
 const (
 	// spillBytes is how much of a container is kept in memory.
 	spillBytes = 256 << 10
-	// firstBufferBytes is the first size of an Encoder's buffer, which grows up to FrameBytes: most messages are small.
+	// firstBufferBytes is the first size of an Encoder's buffer, which doubles up to ownBufferBytes: most messages are small. Larger
+	// ones take a frame's buffer from the pool.
 	firstBufferBytes = 8 << 10
+	ownBufferBytes   = 32 << 10
 )
 
 // Encoder takes the raw bytes of a body while they stream in. Its memory is bounded by a frame and spillBytes; what is more goes to a
@@ -24,8 +26,9 @@ type Encoder struct {
 	spoolDir string
 	digest   hash.Hash
 	h        header
-	raw      []byte // of the frame that is not full yet
-	frames   []byte // stored frames, while in memory
+	raw      []byte  // of the frame that is not full yet
+	pooled   *[]byte // raw's memory, if it came from frameBuffers
+	frames   []byte  // stored frames, while in memory
 	spool    *os.File
 	stored   int64 // bytes of all stored frames
 	err      error
@@ -62,17 +65,30 @@ func (e *Encoder) Write(p []byte) (int, error) {
 	return total, nil
 }
 
-// grow makes room for n more raw bytes, by doubling, to no more than a frame.
+// grow makes room for n more raw bytes of a frame.
 func (e *Encoder) grow(n int) {
 	need := len(e.raw) + n
 	if need <= cap(e.raw) {
+		return
+	}
+	if need > ownBufferBytes {
+		e.pooled = frameBuffers.Get().(*[]byte)
+		e.raw = append((*e.pooled)[:0], e.raw...)
 		return
 	}
 	size := max(firstBufferBytes, cap(e.raw))
 	for size < need {
 		size *= 2
 	}
-	e.raw = append(make([]byte, 0, min(size, FrameBytes)), e.raw...)
+	e.raw = append(make([]byte, 0, size), e.raw...)
+}
+
+// drop lets the buffers go.
+func (e *Encoder) drop() {
+	if e.pooled != nil {
+		frameBuffers.Put(e.pooled)
+	}
+	e.pooled, e.raw, e.frames = nil, nil, nil
 }
 
 // endFrame stores the collected raw bytes as a frame.
@@ -142,14 +158,16 @@ func (e *Encoder) Finish() (*Encoded, error) {
 	if e.spool == nil {
 		out.memory = append(head, e.frames...)
 	}
-	e.spool, e.raw, e.frames, e.err = nil, nil, nil, os.ErrClosed
+	e.drop()
+	e.spool, e.err = nil, os.ErrClosed
 	return out, nil
 }
 
 // Close drops a body that was not finished. After Finish it does nothing.
 func (e *Encoder) Close() error {
 	spool := e.spool
-	e.spool, e.raw, e.frames = nil, nil, nil
+	e.drop()
+	e.spool = nil
 	if e.err == nil {
 		e.err = os.ErrClosed
 	}
