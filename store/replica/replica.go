@@ -1,0 +1,152 @@
+package replica
+
+import (
+	"crypto/rand"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/state"
+)
+
+// Replica is this node's copy of the mail. All methods may be called concurrently.
+type Replica struct {
+	cfg         Config
+	incarnation [16]byte // of this process's proposals
+
+	proposals proposals
+	watches   watches
+	uploads   uploads
+	receive   *semaphore.Weighted // bytes of bodies coming in
+	pools     pools
+	health    atomic.Pointer[healthReport]
+	disk      disk
+	clock     clock
+	suspects  suspects
+	deletes   deletes
+
+	epoch   atomic.Uint64 // the upload epoch as applied here; 0: not read yet
+	applied atomic.Uint64 // index of the last batch that onApplied saw
+
+	fetchNow, deleteNow chan struct{} // capacity 1: something to do
+
+	hookMu      sync.Mutex
+	credentials []func(store.AccountID) // guarded by hookMu
+	settings    []func()                // guarded by hookMu
+
+	wg sync.WaitGroup // of goroutines that may outlive the call that began them
+}
+
+// New makes a Replica and registers its handlers with Peers and Machine; call it before the machine applies anything.
+func New(cfg Config) (*Replica, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	r := &Replica{cfg: cfg, fetchNow: make(chan struct{}, 1), deleteNow: make(chan struct{}, 1)}
+	if _, err := rand.Read(r.incarnation[:]); err != nil {
+		return nil, fmt.Errorf("choose the incarnation: %w", err)
+	}
+	r.proposals = proposals{max: cfg.Limits.Proposals, maxBytes: cfg.Limits.ProposalBytes, waiting: map[uint64]*waiter{}}
+	r.watches.of = map[state.MailboxRef]map[*Watch]struct{}{}
+	r.uploads = uploads{max: cfg.Limits.Uploads, maxBytes: cfg.Limits.UploadBytes}
+	r.receive = semaphore.NewWeighted(cfg.Limits.ReceiveBytes)
+	r.pools = pools{r: r, of: map[poolKey]*pool{}}
+	r.clock.now = cfg.Now
+	r.suspects.ids = map[store.BodyID]struct{}{}
+	r.health.Store(&healthReport{err: fmt.Errorf("the node has not asked for the quorum yet: %w", store.ErrUnavailable)})
+	cfg.Machine.OnApplied(r.onApplied)
+	cfg.Peers.HandleStream(methodPut, r.servePut)
+	cfg.Peers.HandleStream(methodGet, r.serveGet)
+	cfg.Peers.Handle(methodClock, r.answerClock)
+	cfg.Peers.Handle(methodMissing, r.answerMissing)
+	return r, nil
+}
+
+// Close ends what outlives a call: copies that are still under way, and idle streams. Run must have returned, and the sessions must have
+// ended.
+func (r *Replica) Close() error {
+	r.pools.close()
+	r.wg.Wait()
+	return nil
+}
+
+// View is a consistent snapshot of the state. Close it soon.
+func (r *Replica) View() *state.View { return r.cfg.Machine.View() }
+
+// OnCredentials registers who is told when an account's credentials, suspension or existence changed, on whatever node. f runs where
+// commands are applied: it must be fast.
+func (r *Replica) OnCredentials(f func(store.AccountID)) {
+	r.hookMu.Lock()
+	defer r.hookMu.Unlock()
+	r.credentials = append(r.credentials, f)
+}
+
+// OnSettings registers who is told when a setting, domain or alias changed. f runs where commands are applied: it must be fast.
+func (r *Replica) OnSettings(f func()) {
+	r.hookMu.Lock()
+	defer r.hookMu.Unlock()
+	r.settings = append(r.settings, f)
+}
+
+// onApplied runs in the applying goroutine after each batch. It only hands over.
+func (r *Replica) onApplied(a state.Applied) {
+	r.applied.Store(a.Index)
+	if a.Cluster {
+		r.clusterChanged()
+	}
+	r.watches.wake(a.Changed)
+	r.tellHooks(a) // before the results: whoever changed a password finds the old one forgotten
+	for _, res := range a.Results {
+		if res.Incarnation == r.incarnation {
+			r.proposals.complete(res.Seq, res.Result)
+		}
+	}
+	if len(a.DroppedBodies) > 0 {
+		r.deletes.add(a.DroppedBodies)
+		poke(r.deleteNow)
+	}
+	if a.Missing {
+		poke(r.fetchNow)
+	}
+}
+
+func (r *Replica) tellHooks(a state.Applied) {
+	r.hookMu.Lock()
+	credentials, settings := r.credentials, r.settings
+	r.hookMu.Unlock()
+	for _, id := range a.Credentials {
+		for _, f := range credentials {
+			f(id)
+		}
+	}
+	if a.Settings {
+		for _, f := range settings {
+			f()
+		}
+	}
+}
+
+// poke leaves word that there is something to do.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // one is waiting to be received
+	}
+}
+
+// clusterChanged follows the upload epoch and the replicated clock.
+func (r *Replica) clusterChanged() {
+	v := r.cfg.Machine.View()
+	defer v.Close()
+	c, err := v.Cluster()
+	if err != nil {
+		r.cfg.Logger.Error("read the cluster's record", "err", err)
+		return
+	}
+	r.clock.applied(c.TicksMs)
+	r.epoch.Store(c.Epoch)
+}
