@@ -1,0 +1,94 @@
+package imapd
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/quorumail/quorumail/protocol/imap"
+	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/storepb"
+)
+
+// delimiter stands between the levels of a mailbox's name.
+const delimiter = '/'
+
+// account is the account that is logged in; 0: none.
+func (s *session) account() store.AccountID {
+	if s.user == nil {
+		return 0
+	}
+	return s.user.Account
+}
+
+// barrier waits until this node has all that was acknowledged anywhere.
+func (s *session) barrier(ctx context.Context) error {
+	if err := s.ready(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Limits.Barrier)
+	defer cancel()
+	if err := s.cfg.Store.ReadBarrier(ctx); err != nil {
+		return unavailable("read barrier", err)
+	}
+	return nil
+}
+
+// ready is an error where nothing can be done now, so that no client waits for the outcome. A full disk only matters to new mail.
+func (s *session) ready() error {
+	if err := s.cfg.Store.Ready(); errors.Is(err, store.ErrUnavailable) {
+		return err
+	}
+	return nil
+}
+
+// view runs f on a snapshot of this node's state.
+func (s *session) view(f func(View) error) error {
+	v := s.cfg.Store.View()
+	defer v.Close()
+	return f(v)
+}
+
+// propose makes a change; what names it in errors.
+func (s *session) propose(ctx context.Context, what string, fill func(*storepb.Command)) (*storepb.Result, error) {
+	if err := s.ready(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Limits.Propose)
+	defer cancel()
+	res, err := s.cfg.Store.Propose(ctx, fill)
+	if err != nil {
+		return res, unknown(what, err)
+	}
+	return res, nil
+}
+
+// mailboxName brings a client's name into the one form that the store keeps: INBOX in capitals, also above its children, and NFC
+// (RFC 9051 §5.1).
+func mailboxName(name string) string {
+	name = norm.NFC.String(name)
+	const inbox = "INBOX"
+	if len(name) > len(inbox) && name[len(inbox)] == delimiter {
+		return imap.CanonicalMailbox(name[:len(inbox)]) + name[len(inbox):]
+	}
+	return imap.CanonicalMailbox(name)
+}
+
+// mailbox finds a mailbox by a client's name.
+func (s *session) mailbox(name string) (mb *storepb.Mailbox, err error) {
+	err = s.view(func(v View) error {
+		mb, err = v.MailboxByName(s.account(), mailboxName(name))
+		return err
+	})
+	return mb, err
+}
+
+// destination finds the mailbox that APPEND, COPY or MOVE writes to. RFC 9051 §6.3.12: a name that CREATE could make answers TRYCREATE.
+func (s *session) destination(name string) (*storepb.Mailbox, error) {
+	mb, err := s.mailbox(name)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, no(imap.CodeTryCreate, "No such mailbox")
+	}
+	return mb, err
+}

@@ -1,0 +1,70 @@
+package imapd
+
+import (
+	"context"
+
+	"github.com/quorumail/quorumail/protocol/imap"
+	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/storepb"
+)
+
+// storeModes are the command's modes for STORE's forms.
+var storeModes = map[imap.StoreOp]uint32{imap.StoreReplace: 0, imap.StoreAdd: 1, imap.StoreRemove: 2}
+
+// storeFlags is STORE (RFC 9051 §6.4.6).
+func (s *session) storeFlags(ctx context.Context, cmd *imap.Command) (answer, error) {
+	args := cmd.Args.(*imap.StoreArgs)
+	if args.HasUnchangedSince {
+		return answer{}, bad("CONDSTORE is not supported")
+	}
+	ranges, err := s.sel.resolve(args.Set, cmd.UID)
+	if err != nil {
+		return answer{}, err
+	}
+	flags, keywords, err := s.parseFlags(args.Flags)
+	if err != nil || len(ranges) == 0 {
+		return answer{}, err
+	}
+	// What others did so far is told now, so that afterwards this command's own changes can be told apart.
+	if err := s.tell(cmd.UID, nil); err != nil {
+		return answer{}, err
+	}
+	if cmd.UID { // expunges may have moved the numbers
+		if ranges, err = s.sel.resolve(args.Set, true); err != nil || len(ranges) == 0 {
+			return answer{}, err
+		}
+	}
+	set := s.sel.uidSet(ranges)
+	res, err := s.changeFlags(ctx, set, storeModes[args.Op], flags, keywords)
+	if err != nil {
+		return answer{}, err
+	}
+	own := func(uid uint32, e *storepb.Entry) bool {
+		// Without .SILENT all of them are shown below; with it what another client did later still is (RFC 9051 §6.4.6).
+		return set.Contains(store.UID(uid)) && (!args.Silent || e.GetModseq() == res.GetModseq())
+	}
+	missing := false
+	if !args.Silent {
+		missing, err = s.each(ranges, false, func(it *item) error {
+			s.tellFlags(it.seq, it.uid, it.entry)
+			return s.w.Err()
+		})
+		if err != nil {
+			return answer{}, err
+		}
+	}
+	if err := s.tell(cmd.UID, own); err != nil {
+		return answer{}, err
+	}
+	if missing && !cmd.UID {
+		return answer{code: imap.CodeExpungeIssued, text: "Some messages are gone"}, nil
+	}
+	return answer{}, nil
+}
+
+func (s *session) changeFlags(ctx context.Context, set store.UIDSet, mode uint32, flags store.Flags, keywords []string) (*storepb.Result, error) {
+	return s.propose(ctx, "store flags", func(c *storepb.Command) {
+		c.Op = &storepb.Command_StoreFlags{StoreFlags: &storepb.StoreFlags{Account: uint64(s.account()), Mailbox: uint64(s.sel.id),
+			Uids: store.PackUIDs(set), Mode: mode, Flags: uint32(flags), Keywords: keywords}}
+	})
+}
