@@ -1,0 +1,205 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/state"
+	"github.com/quorumail/quorumail/store/storepb"
+)
+
+// AccountChange is what an account shall be. Nil leaves a field as it is.
+type AccountChange struct {
+	Name          *string // the owner's
+	QuotaBytes    *int64  // 0: no limit
+	QuotaMessages *int64  // 0: no limit
+	Suspended     *bool   // refuse logins; mail is still taken in
+}
+
+// AccountInfo is an account as it stands.
+type AccountInfo struct {
+	ID            store.AccountID
+	Address       string
+	Name          string
+	QuotaBytes    int64
+	QuotaMessages int64
+	UsedBytes     int64
+	UsedMessages  int64
+	Suspended     bool
+	AppPasswords  []AppPassword
+}
+
+// AppPassword is a password for one program.
+type AppPassword struct {
+	ID       string
+	Label    string
+	Password string // only in the answer to its making
+}
+
+func (c AccountChange) apply(a *storepb.Account) (err error) {
+	if c.Name != nil {
+		if a.DisplayName, err = text("name", *c.Name); err != nil {
+			return err
+		}
+	}
+	for _, q := range []struct {
+		what string
+		from *int64
+		to   *int64
+	}{{"bytes", c.QuotaBytes, &a.QuotaBytes}, {"messages", c.QuotaMessages, &a.QuotaMessages}} {
+		if q.from == nil {
+			continue
+		}
+		if *q.from < 0 {
+			return fmt.Errorf("quota of %s: %d is less than nothing: %w", q.what, *q.from, store.ErrInvalid)
+		}
+		*q.to = *q.from
+	}
+	if c.Suspended != nil {
+		a.Suspended = *c.Suspended
+	}
+	return nil
+}
+
+// CreateAccount makes an account with its mailboxes and its password. store.ErrExists; store.ErrNotFound when the domain is not of this site.
+func (d *Directory) CreateAccount(ctx context.Context, address, password string, c AccountChange) (store.AccountID, error) {
+	a, err := d.accountAddress(address)
+	if err != nil {
+		return 0, err
+	}
+	record := &storepb.Account{Address: a.Canonical(), CreatedUnixMs: d.cfg.Now().UnixMilli()}
+	if err := c.apply(record); err != nil {
+		return 0, err
+	}
+	if err := d.newPassword(password); err != nil {
+		return 0, err
+	}
+	if err := d.free(ctx, a.Canonical()); err != nil {
+		return 0, err
+	}
+	cred, err := d.secrets.credential(ctx, password, d.cfg.Now())
+	if err != nil {
+		return 0, err
+	}
+	res, err := d.propose(ctx, "create account "+a.Canonical(), func(cmd *storepb.Command) {
+		cmd.Op = &storepb.Command_PutAccount{PutAccount: &storepb.PutAccount{Account: record, Create: true, Credentials: []*storepb.Credential{cred}}}
+	})
+	return store.AccountID(res.GetId()), err
+}
+
+// free is nil when a canonical address is of a domain of this site and nobody's.
+func (d *Directory) free(ctx context.Context, address string) error {
+	return d.read(ctx, func(v *state.View) error {
+		if _, err := v.Domain(domainOf(address)); err != nil {
+			return fmt.Errorf("domain %s: add it first: %w", domainOf(address), err)
+		}
+		if _, err := v.AccountByAddress(address); !errors.Is(err, store.ErrNotFound) {
+			return existing("account", address, err)
+		}
+		if _, err := v.Alias(address); !errors.Is(err, store.ErrNotFound) {
+			return existing("alias or group", address, err)
+		}
+		return nil
+	})
+}
+
+func existing(what, address string, err error) error {
+	if err == nil {
+		err = store.ErrExists
+	}
+	return fmt.Errorf("%s %s: %w", what, address, err)
+}
+
+// SetAccount changes an account. store.ErrNotFound, store.ErrInvalid.
+func (d *Directory) SetAccount(ctx context.Context, address string, c AccountChange) error {
+	d.change.Lock()
+	defer d.change.Unlock()
+	a, err := d.find(ctx, address)
+	if err != nil {
+		return err
+	}
+	if err := c.apply(a); err != nil {
+		return err
+	}
+	_, err = d.propose(ctx, "set account "+a.GetAddress(), func(cmd *storepb.Command) {
+		cmd.Op = &storepb.Command_PutAccount{PutAccount: &storepb.PutAccount{Account: a}}
+	})
+	return err
+}
+
+// RemoveAccount removes an account and its mail. store.ErrNotFound.
+func (d *Directory) RemoveAccount(ctx context.Context, address string) error {
+	a, err := d.find(ctx, address)
+	if err != nil {
+		return err
+	}
+	_, err = d.propose(ctx, "remove account "+a.GetAddress(), func(cmd *storepb.Command) {
+		cmd.Op = &storepb.Command_RemoveAccount{RemoveAccount: &storepb.RemoveAccount{Account: a.GetId()}}
+	})
+	return err
+}
+
+// find reads an account by its address.
+func (d *Directory) find(ctx context.Context, address string) (*storepb.Account, error) {
+	a, err := canonical(address)
+	if err != nil {
+		return nil, err
+	}
+	var found *storepb.Account
+	err = d.read(ctx, func(v *state.View) (err error) {
+		if found, err = v.AccountByAddress(a.Canonical()); err != nil {
+			return fmt.Errorf("account %s: %w", a, err)
+		}
+		return nil
+	})
+	return found, err
+}
+
+// Account shows one account. store.ErrNotFound.
+func (d *Directory) Account(ctx context.Context, address string) (AccountInfo, error) {
+	a, err := d.find(ctx, address)
+	if err != nil {
+		return AccountInfo{}, err
+	}
+	var info AccountInfo
+	err = d.local(func(v *state.View) error {
+		info, err = accountInfo(v, a)
+		return err
+	})
+	return info, err
+}
+
+// Accounts lists the accounts by address.
+func (d *Directory) Accounts(ctx context.Context) ([]AccountInfo, error) {
+	var list []AccountInfo
+	err := d.read(ctx, func(v *state.View) error {
+		return eachAccount(v, func(a *storepb.Account) error {
+			info, err := accountInfo(v, a)
+			list = append(list, info)
+			return err
+		})
+	})
+	sort.Slice(list, func(i, j int) bool { return list[i].Address < list[j].Address })
+	return list, err
+}
+
+func accountInfo(v *state.View, a *storepb.Account) (AccountInfo, error) {
+	id := store.AccountID(a.GetId())
+	info := AccountInfo{ID: id, Address: a.GetAddress(), Name: a.GetDisplayName(), QuotaBytes: a.GetQuotaBytes(),
+		QuotaMessages: a.GetQuotaMessages(), Suspended: a.GetSuspended()}
+	used, err := v.Usage(id)
+	if none(err) != nil {
+		return info, err
+	}
+	info.UsedBytes, info.UsedMessages = used.GetBytes(), used.GetMessages()
+	creds, err := v.Credentials(id)
+	for _, c := range creds {
+		if c.GetKind() == kindApp {
+			info.AppPasswords = append(info.AppPasswords, AppPassword{ID: c.GetId(), Label: c.GetLabel()})
+		}
+	}
+	return info, none(err)
+}

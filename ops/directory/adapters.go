@@ -1,0 +1,28 @@
+package directory
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/quorumail/quorumail/protocol/smtp"
+	"github.com/quorumail/quorumail/protocol/smtp/smtpd"
+	"github.com/quorumail/quorumail/store"
+)
+
+// SMTPAuth is the directory as smtpd asks it.
+func (d *Directory) SMTPAuth() smtpd.Auth { return smtpAuth{d} }
+
+type smtpAuth struct{ d *Directory }
+
+// Authenticate implements smtpd.Auth.
+func (a smtpAuth) Authenticate(ctx context.Context, remote netip.Addr, user, password string) (smtpd.Identity, error) {
+	id, err := a.d.Authenticate(ctx, remote, user, password)
+	return smtpd.Identity{Account: id.Account, Address: id.Address}, err
+}
+
+// MaySendAs implements smtpd.Auth.
+func (a smtpAuth) MaySendAs(ctx context.Context, id store.AccountID, address smtp.Address) (bool, error) {
+	return a.d.MaySendAs(ctx, id, address)
+}
+
+var _ smtpd.Resolver = (*Directory)(nil)

@@ -1,0 +1,12 @@
+package directory
+
+import (
+	"testing"
+
+	"github.com/quorumail/quorumail/store/blob"
+)
+
+func memoryBlobs(t *testing.T) blob.Store {
+	t.Helper()
+	return blob.NewMemory()
+}

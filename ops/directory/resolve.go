@@ -1,0 +1,141 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/quorumail/quorumail/protocol/smtp"
+	"github.com/quorumail/quorumail/protocol/smtp/smtpd"
+	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/state"
+	"github.com/quorumail/quorumail/store/storepb"
+)
+
+// Resolve lists who gets an address's mail, aliases, groups, catch-all and plus-addressing followed. store.ErrNotFound: the domain is of
+// this site and nobody does; smtpd.ErrNotLocal: the domain is not of this site; store.ErrUnavailable: the domain is suspended, so that senders keep the mail for a while.
+func (d *Directory) Resolve(_ context.Context, address smtp.Address) ([]state.Recipient, error) {
+	var list []state.Recipient
+	err := d.local(func(v *state.View) error {
+		domain, err := v.Domain(address.Domain)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return fmt.Errorf("resolve %s: %w", address, smtpd.ErrNotLocal)
+		case err != nil:
+			return err
+		case domain.GetSuspended():
+			return fmt.Errorf("resolve %s: the domain is suspended: %w", address, store.ErrUnavailable)
+		}
+		list, err = v.Resolve(address.Canonical())
+		if errors.Is(err, store.ErrNotFound) && isPostmaster(address) {
+			list, err = postmaster(v) // RFC 5321 §4.5.1: every domain has one
+		}
+		return err
+	})
+	if err == nil && len(list) == 0 {
+		err = fmt.Errorf("resolve %s: %w", address, store.ErrNotFound)
+	}
+	return list, err
+}
+
+func isPostmaster(a smtp.Address) bool { return strings.EqualFold(a.Local, "postmaster") }
+
+// Postmaster lists who gets mail to <postmaster> without a domain: that of the first domain that has one, else the oldest
+// account.
+func (d *Directory) Postmaster(context.Context) ([]state.Recipient, error) {
+	var list []state.Recipient
+	err := d.local(func(v *state.View) (err error) {
+		list, err = postmaster(v)
+		return err
+	})
+	return list, err
+}
+
+func postmaster(v *state.View) ([]state.Recipient, error) {
+	var wanted []string
+	domains, err := v.Domains()
+	if err != nil {
+		return nil, err
+	}
+	for _, domain := range domains {
+		wanted = append(wanted, "postmaster@"+domain.GetName())
+	}
+	for _, address := range wanted {
+		list, err := v.Resolve(address)
+		switch {
+		case none(err) != nil:
+			return nil, err
+		case err == nil && len(list) > 0:
+			return list, nil
+		}
+	}
+	var oldest *storepb.Account
+	err = eachAccount(v, func(a *storepb.Account) error {
+		if oldest == nil || a.GetId() < oldest.GetId() {
+			oldest = a
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case oldest == nil:
+		return nil, fmt.Errorf("find the postmaster: there is no account: %w", store.ErrNotFound)
+	}
+	return []state.Recipient{{Account: store.AccountID(oldest.GetId()), Address: oldest.GetAddress()}}, nil
+}
+
+// Room is store.ErrOverQuota when a message of that many bytes would take the account over its quota.
+func (d *Directory) Room(_ context.Context, id store.AccountID, sizeBytes int64) error {
+	return d.local(func(v *state.View) error {
+		a, err := v.Account(id)
+		if err != nil {
+			return err
+		}
+		used, err := v.Usage(id)
+		if err != nil {
+			return err
+		}
+		t := d.secrets.tune(v)
+		bytes, messages := a.GetQuotaBytes(), a.GetQuotaMessages()
+		if bytes == 0 {
+			bytes = t.quotaBytes
+		}
+		if messages == 0 {
+			messages = t.quotaMessages
+		}
+		if bytes > 0 && used.GetBytes()+sizeBytes > bytes || bytes > 0 && used.GetBytes() >= bytes || messages > 0 && used.GetMessages() >= messages {
+			return fmt.Errorf("account %s: %w", a.GetAddress(), store.ErrOverQuota)
+		}
+		return nil
+	})
+}
+
+// MaySendAs says whether an account may name an address as its sender: its own, one that leads to it by aliases or a group, and those made
+// of these with plus-addressing. A catch-all gives nobody an address.
+func (d *Directory) MaySendAs(_ context.Context, id store.AccountID, address smtp.Address) (bool, error) {
+	ok := false
+	err := d.local(func(v *state.View) error {
+		a, err := v.Account(id)
+		if err != nil {
+			return none(err)
+		}
+		own := d.base(address).Canonical()
+		if a.GetAddress() == own || a.GetAddress() == address.Canonical() {
+			ok = true
+			return nil
+		}
+		if _, err := v.Alias(own); err != nil {
+			if _, err = v.Alias(address.Canonical()); err != nil {
+				return none(err)
+			}
+		}
+		list, err := v.Resolve(address.Canonical())
+		for _, r := range list {
+			ok = ok || r.Account == id
+		}
+		return none(err)
+	})
+	return ok, err
+}
