@@ -1,0 +1,57 @@
+# What one does with Quorumail's sources. A bare "make" lists it.
+
+FUZZTIME  ?= 5s
+BENCHTIME ?= 1s
+VERSION   := $(or $(shell git describe --always --dirty 2>/dev/null),devel)
+
+# Packages that have goroutines; cmd/quorumail is left out, since its tests run whole processes, which the race detector does not see into.
+RACE := $(addsuffix /...,$(addprefix ./,$(wildcard cluster store protocol queue ops)))
+
+.PHONY: help build run test race fuzz check rfc bench soak proto clean race-packages
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: ## build bin/quorumail, without cgo
+	@.ci/tools go
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/quorumail ./cmd/quorumail
+
+run: build ## run three nodes on this machine, with accounts and mail to try; Ctrl-C stops them, their data stays
+	@exec ./bin/quorumail dev --nodes 3 --dir .quorumail-dev
+
+test: ## run every test; on Debian, as root, installs what the tests need
+	@.ci/tools go packages
+	go test -timeout 15m ./...
+
+race: ## run the tests of what has goroutines under the race detector
+	@.ci/tools go cc
+	CGO_ENABLED=1 go test -race -timeout 45m $(RACE)
+
+race-packages:
+	@echo $(RACE)
+
+fuzz: ## run each fuzz target for FUZZTIME (5s)
+	@.ci/tools go
+	@.ci/fuzz $(FUZZTIME)
+
+check: ## format, vet, staticcheck, known vulnerabilities, conventions, generated code
+	@.ci/tools go
+	@.ci/check
+
+rfc: ## which sections of which RFCs the code and the tests cite
+	@.ci/rfc
+
+bench: ## run the benchmarks of the packages, each for BENCHTIME (1s)
+	@.ci/tools go
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+soak: ## run the long tests in full; hours
+	@.ci/tools go packages
+	QUORUMAIL_SOAK=1 go test -count=1 -timeout 12h -v ./...
+
+proto: ## generate the Go code of store/storepb/store.proto
+	@.ci/tools go
+	@.ci/proto store/storepb
+
+clean: ## remove what was built, and the data of "make run"
+	rm -rf bin .quorumail-dev
