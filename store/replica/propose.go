@@ -143,6 +143,7 @@ func (r *Replica) propose(ctx context.Context, fill func(*storepb.Command)) (*st
 		defer r.wg.Done()
 		defer r.proposals.leave(len(raw))
 		pushed <- r.push(ctx, raw)
+		<-ctx.Done() // what is committed counts until it is applied here, or this node's lag would have no limit
 	}()
 	return r.await(ctx, w, pushed)
 }
