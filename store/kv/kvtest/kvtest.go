@@ -215,11 +215,11 @@ func turns(t *testing.T, s kv.Store) {
 	must(t, err)
 	defer it.Close()
 	it.Last()
-	if it.Next() || it.Next() || !it.Prev() || string(it.Key()) != "b" {
+	if beyond, still := it.Next(), it.Next(); beyond || still || !it.Prev() || string(it.Key()) != "b" {
 		t.Errorf("turned at the end to %q, want b", it.Key())
 	}
 	it.First()
-	if it.Prev() || it.Prev() || !it.Next() || string(it.Key()) != "a" {
+	if beyond, still := it.Prev(), it.Prev(); beyond || still || !it.Next() || string(it.Key()) != "a" {
 		t.Errorf("turned at the beginning to %q, want a", it.Key())
 	}
 }
