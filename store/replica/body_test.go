@@ -204,6 +204,7 @@ func TestB9CorruptBody(t *testing.T) {
 	id := c.nodes[0].mustAdd(account, raw)
 	c.wait("all copies", func() bool { return n.has(id) && c.nodes[2].has(id) })
 
+	c.everywhere()
 	if err := n.blobs.Damage(id); err != nil {
 		t.Fatal(err)
 	}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
-	"time"
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/storepb"
@@ -17,9 +15,6 @@ const (
 	sweepBatch = 1000
 	// maxDeletes bounds what is remembered; the search for orphans finds the others.
 	maxDeletes = 1 << 17
-	// undeleteSetting is how long, in milliseconds, what nothing refers to is kept; undeleteDefault is its default.
-	undeleteSetting = "undelete.window_ms"
-	undeleteDefault = 7 * 24 * time.Hour
 )
 
 // deletes are bodies that a sweep dropped and whose copies here can go.
@@ -80,29 +75,13 @@ func (r *Replica) sweep(ctx context.Context) error {
 	}
 }
 
-// expired lists emails whose window has passed, by the replicated clock.
+// expired lists emails whose undelete window has passed, by the replicated clock.
 func (r *Replica) expired() ([]store.EmailID, error) {
 	v := r.View()
 	defer v.Close()
-	c, err := v.Cluster()
+	emails, err := v.Sweepable(sweepBatch)
 	if err != nil {
-		return nil, fmt.Errorf("read the cluster's record: %w", err)
-	}
-	window := uint64(undeleteDefault.Milliseconds())
-	switch text, err := v.Setting(undeleteSetting); {
-	case err == nil:
-		if window, err = strconv.ParseUint(text, 10, 63); err != nil {
-			return nil, fmt.Errorf("setting %s %q: %w", undeleteSetting, text, store.ErrInvalid)
-		}
-	case !errors.Is(err, store.ErrNotFound):
-		return nil, fmt.Errorf("read setting %s: %w", undeleteSetting, err)
-	}
-	if c.TicksMs < window {
-		return nil, nil
-	}
-	emails, err := v.Tombstones(c.TicksMs-window, sweepBatch)
-	if err != nil {
-		return nil, fmt.Errorf("list tombstones: %w", err)
+		return nil, fmt.Errorf("list what can be swept: %w", err)
 	}
 	return emails, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/blob"
+	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -46,8 +47,8 @@ func TestB7Tombstone(t *testing.T) {
 	if !n.has(id) || n.known(id) != nil {
 		t.Fatal("swept within the undelete window")
 	}
-	for range 8 {
-		n.tickBy(23 * time.Hour)
+	for range state.DefaultUndeleteHours {
+		n.tickBy(time.Hour)
 	}
 	if err := n.sweep(context.Background()); err != nil {
 		t.Fatal(err)
@@ -107,6 +108,7 @@ func TestScrubRepairs(t *testing.T) {
 	n := c.nodes[1]
 	id := c.nodes[0].mustAdd(account, message(30_000))
 	c.wait("all copies", func() bool { return n.has(id) })
+	c.everywhere()
 	if err := n.blobs.Damage(id); err != nil {
 		t.Fatal(err)
 	}

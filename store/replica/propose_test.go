@@ -172,6 +172,8 @@ func TestResultAfterRestore(t *testing.T) {
 	n := c.nodes[0]
 	w := n.Watch(account, store.MailboxID(n.inbox(account).Id))
 	defer w.Close()
+	changed := make(chan store.AccountID, 10)
+	n.OnCredentials(func(id store.AccountID) { changed <- id })
 	n.holdApply(true)
 	done := make(chan error, 1)
 	go func() { _, _, err := n.add(context.Background(), account, []byte("x")); done <- err }()
@@ -191,6 +193,9 @@ func TestResultAfterRestore(t *testing.T) {
 	case <-w.C:
 	case <-time.After(5 * time.Second):
 		t.Error("the watch was not woken by the restore")
+	}
+	if got := <-changed; got != account {
+		t.Errorf("credentials of account %d may have changed, told of %d", account, got)
 	}
 	n.holdApply(false)
 }

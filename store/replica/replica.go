@@ -10,6 +10,7 @@ import (
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/state"
+	"github.com/quorumail/quorumail/store/storepb"
 )
 
 // Replica is this node's copy of the mail. All methods may be called concurrently.
@@ -28,8 +29,7 @@ type Replica struct {
 	suspects  suspects
 	deletes   deletes
 
-	epoch   atomic.Uint64 // the upload epoch as applied here; 0: not read yet
-	applied atomic.Uint64 // index of the last batch that onApplied saw
+	epoch atomic.Uint64 // the upload epoch as applied here; 0: read it
 
 	fetchNow, deleteNow chan struct{} // capacity 1: something to do
 
@@ -94,9 +94,11 @@ func (r *Replica) OnSettings(f func()) {
 
 // onApplied runs in the applying goroutine after each batch. It only hands over.
 func (r *Replica) onApplied(a state.Applied) {
-	r.applied.Store(a.Index)
 	if a.Cluster {
 		r.clusterChanged()
+	}
+	if a.Restored { // waiters find their results by themselves
+		r.restored(&a)
 	}
 	r.watches.wake(a.Changed)
 	r.tellHooks(a) // before the results: whoever changed a password finds the old one forgotten
@@ -111,6 +113,20 @@ func (r *Replica) onApplied(a state.Applied) {
 	}
 	if a.Missing {
 		poke(r.fetchNow)
+	}
+}
+
+// restored treats everything as changed, because a checkpoint does not say what did.
+func (r *Replica) restored(a *state.Applied) {
+	r.watches.wakeAll()
+	v := r.cfg.Machine.View()
+	defer v.Close()
+	err := v.Accounts(0, func(account *storepb.Account) bool {
+		a.Credentials = append(a.Credentials, store.AccountID(account.GetId()))
+		return true
+	})
+	if err != nil {
+		r.cfg.Logger.Error("list the accounts of a checkpoint", "err", err)
 	}
 }
 

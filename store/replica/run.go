@@ -23,7 +23,6 @@ func (r *Replica) Run(ctx context.Context) error {
 	loop(r.register)
 	loop(r.repairLoop)
 	loop(r.deleteLoop)
-	loop(r.noticeRestores)
 	loop(func(ctx context.Context) error {
 		return r.every(ctx, i.StreamIdle, i.StreamIdle, "close idle streams", func(context.Context) error { r.pools.reap(i.StreamIdle); return nil })
 	})
@@ -98,22 +97,4 @@ func (r *Replica) register(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-// noticeRestores sees that the state moved without entries being applied, which means that a checkpoint replaced it: then everything may
-// have changed.
-func (r *Replica) noticeRestores(ctx context.Context) error {
-	restored := uint64(0)
-	return r.every(ctx, r.cfg.Intervals.Fetch, r.cfg.Intervals.Fetch, "notice restores", func(context.Context) error {
-		seen := r.applied.Load()
-		at := r.cfg.Machine.Position().GetIndex()
-		if at <= max(seen, restored) || r.applied.Load() != seen {
-			return nil
-		}
-		restored = at
-		r.clusterChanged()
-		r.watches.wakeAll()
-		poke(r.fetchNow)
-		return nil
-	})
 }
