@@ -37,9 +37,8 @@ type Part struct {
 	// of the body. The line end before a boundary belongs to the boundary (RFC 2046 §5.1.1).
 	HeaderStart, BodyStart, End int64
 
-	// HeaderLines and Lines count the line ends in the header (with the blank line) and in the body;
-	// a last body line without a line end counts too.
-	HeaderLines, Lines int64
+	// Lines counts the lines of the body; a last line without a line end counts too.
+	Lines int64
 
 	// Parts are the children of a multipart, in order. Never empty when Type is "multipart".
 	Parts []*Part
@@ -69,12 +68,12 @@ func (p *Part) IsMultipart() bool { return len(p.Parts) > 0 }
 // Param returns the value of the named Content-Type parameter, or "".
 func (p *Part) Param(name string) string { return param(p.Params, name) }
 
-// FileName returns the file name that the part suggests (disposition first, then the type's name), or "".
+// FileName returns the file name that the part suggests, decoded (disposition first, then the type's name), or "".
 func (p *Part) FileName() string {
 	if s := param(p.DispositionParams, "filename"); s != "" {
-		return s
+		return DecodeHeader(s)
 	}
-	return param(p.Params, "name")
+	return DecodeHeader(param(p.Params, "name"))
 }
 
 func param(params []Param, name string) string {
