@@ -66,7 +66,7 @@ func (c AccountChange) apply(a *storepb.Account) (err error) {
 
 // CreateAccount makes an account with its mailboxes and its password. store.ErrExists; store.ErrNotFound when the domain is not of this site.
 func (d *Directory) CreateAccount(ctx context.Context, address, password string, c AccountChange) (store.AccountID, error) {
-	a, err := accountAddress(address)
+	a, err := d.accountAddress(address)
 	if err != nil {
 		return 0, err
 	}
@@ -74,13 +74,13 @@ func (d *Directory) CreateAccount(ctx context.Context, address, password string,
 	if err := c.apply(record); err != nil {
 		return 0, err
 	}
-	if err := newPassword(password); err != nil {
+	if err := d.newPassword(password); err != nil {
 		return 0, err
 	}
 	if err := d.free(ctx, a.Canonical()); err != nil {
 		return 0, err
 	}
-	cred, err := d.secrets.credential(ctx, passwordID, kindPassword, "", password, d.cfg.Now())
+	cred, err := d.secrets.credential(ctx, password, d.cfg.Now())
 	if err != nil {
 		return 0, err
 	}

@@ -27,7 +27,7 @@ type AliasInfo struct {
 
 // CreateAlias makes an alias or a group. store.ErrExists, store.ErrNotFound (the domain), store.ErrInvalid.
 func (d *Directory) CreateAlias(ctx context.Context, address string, spec AliasSpec) error {
-	a, err := accountAddress(address)
+	a, err := d.accountAddress(address)
 	if err != nil {
 		return err
 	}

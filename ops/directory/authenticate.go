@@ -19,22 +19,17 @@ type Identity struct {
 	AppPassword string // id of the app password that was used; "" for the account's own
 }
 
-// MaxPasswordBytes bounds what is hashed; a longer password is wrong.
-const MaxPasswordBytes = 1024
-
-// Authenticate checks a password. Its errors are store.ErrDenied — the address is unknown, the password wrong, the account suspended or
-// attempts too frequent, and it does not say which — and store.ErrUnavailable. An unknown address takes as long as a wrong password.
+// Authenticate checks a password. Its errors are store.ErrDenied (the address is unknown, the password wrong, the account suspended or tries
+// too frequent: it does not say which) and store.ErrUnavailable. An unknown address takes as long as a wrong password.
 func (d *Directory) Authenticate(ctx context.Context, remote netip.Addr, user, password string) (Identity, error) {
-	address, err := smtp.ParseAddress(user)
-	known := err == nil
 	name := "" // all that is no address counts together
-	if known {
+	if address, err := smtp.ParseAddress(user); err == nil {
 		name = address.Canonical()
 	}
 	attempt, wait := d.secrets.throttle.Try(remote, name)
 	if wait > 0 {
 		d.cfg.Metrics.Logins.WithLabelValues("slowed").Inc()
-		return Identity{}, fmt.Errorf("log in: attempts are too frequent: %w", store.ErrDenied)
+		return Identity{}, fmt.Errorf("log in: tries are too frequent: %w", store.ErrDenied)
 	}
 	id, err := d.check(ctx, name, password)
 	switch {
@@ -57,22 +52,31 @@ type login struct {
 	credentials []*storepb.Credential
 }
 
+// credential finds one by its id; nil: there is none.
+func (l *login) credential(id string) *storepb.Credential {
+	for _, c := range l.credentials {
+		if c.GetId() == id {
+			return c
+		}
+	}
+	return nil
+}
+
 func (d *Directory) check(ctx context.Context, address, password string) (Identity, error) {
 	l, err := d.lookUp(ctx, address)
 	if err != nil {
 		return Identity{}, err
 	}
-	if l == nil || len(password) > MaxPasswordBytes {
-		if err := d.secrets.dummy(ctx, password); err != nil {
-			return Identity{}, fmt.Errorf("log in: %w", unavailable(err))
-		}
-		return Identity{}, fmt.Errorf("log in: %w", store.ErrDenied)
+	var used *storepb.Credential
+	if l != nil {
+		used, err = d.secrets.verify(ctx, l, password)
+	} else {
+		err = d.secrets.nobody(ctx, password)
 	}
-	used, ok, err := d.secrets.verify(ctx, l, password)
 	switch {
 	case err != nil:
 		return Identity{}, fmt.Errorf("log in: %w", unavailable(err))
-	case !ok, l.account.GetSuspended():
+	case used == nil || l.account.GetSuspended():
 		return Identity{}, fmt.Errorf("log in: %w", store.ErrDenied)
 	}
 	id := Identity{Account: store.AccountID(l.account.GetId()), Address: l.account.GetAddress()}
@@ -115,12 +119,3 @@ func unavailable(err error) error {
 	}
 	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 }
-
-// FailedLogins takes what this node has to tell the others of failed logins since the last call; nil when there is nothing.
-func (d *Directory) FailedLogins() []byte { return d.secrets.throttle.Export(maxBatchBytes) }
-
-// Receive counts the failed logins that another node told of.
-func (d *Directory) Receive(batch []byte) error { return d.secrets.throttle.Import(batch) }
-
-// maxBatchBytes bounds one batch of failed logins.
-const maxBatchBytes = 32 << 10

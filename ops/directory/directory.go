@@ -26,8 +26,6 @@ type Config struct {
 
 	// Hashes at once; each holds the memory of one Argon2 (sasl says how much). 0: 2.
 	ConcurrentHashes int
-	// VerifiedFor is how long a password that was right is remembered. 0: 5 min.
-	VerifiedFor time.Duration
 	// Barrier is how long a login waits for the cluster. 0: 5 s.
 	Barrier time.Duration
 	Metrics *Metrics         // nil: none
@@ -52,9 +50,6 @@ func New(cfg Config) (*Directory, error) {
 	}
 	if cfg.ConcurrentHashes == 0 {
 		cfg.ConcurrentHashes = 2
-	}
-	if cfg.VerifiedFor == 0 {
-		cfg.VerifiedFor = 5 * time.Minute
 	}
 	if cfg.Barrier == 0 {
 		cfg.Barrier = 5 * time.Second
@@ -91,6 +86,7 @@ func (d *Directory) read(ctx context.Context, f func(*state.View) error) error {
 func (d *Directory) local(f func(*state.View) error) error {
 	v := d.cfg.Store.View()
 	defer v.Close()
+	d.secrets.tune(v)
 	return f(v)
 }
 

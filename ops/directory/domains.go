@@ -91,7 +91,7 @@ func (d *Directory) catchAll(ctx context.Context, address string) (string, error
 // delivers is nil when the address is an account's, an alias or a group.
 func (d *Directory) delivers(ctx context.Context, a smtp.Address) error {
 	return d.read(ctx, func(v *state.View) error {
-		_, err := v.AccountByAddress(base(a).Canonical())
+		_, err := v.AccountByAddress(d.base(a).Canonical())
 		if errors.Is(err, store.ErrNotFound) {
 			_, err = v.Alias(a.Canonical())
 		}

@@ -20,7 +20,6 @@ const (
 	MaxNameBytes    = 256  // of a display name, a label, a description
 	MaxTargets      = 1000 // of an alias or a group
 	MaxAppPasswords = 50   // of an account
-	MinPassword     = 8    // characters of a password
 )
 
 // canonical reads an address as an administrator writes it.
@@ -33,13 +32,13 @@ func canonical(address string) (smtp.Address, error) {
 }
 
 // accountAddress reads an address that an account or an alias can have: without a detail, which belongs to whoever sends.
-func accountAddress(address string) (smtp.Address, error) {
+func (d *Directory) accountAddress(address string) (smtp.Address, error) {
 	a, err := canonical(address)
 	if err != nil {
 		return a, err
 	}
-	if base(a).Canonical() != a.Canonical() {
-		return a, fmt.Errorf("address %s: what stands behind + names a mailbox, it cannot be part of an address here: %w", a, store.ErrInvalid)
+	if d.base(a).Canonical() != a.Canonical() {
+		return a, fmt.Errorf("address %s: what stands behind the separator belongs to whoever sends, it cannot be part of an address here: %w", a, store.ErrInvalid)
 	}
 	return a, nil
 }
@@ -52,12 +51,9 @@ func canonicalDomain(name string) (string, error) {
 	return canonical, nil
 }
 
-// detailSeparator is what state.View.Resolve splits at, too.
-const detailSeparator = "+"
-
 // base is the address without its detail (plus-addressing, RFC 5233).
-func base(a smtp.Address) smtp.Address {
-	b, _, _ := a.SplitDetail(detailSeparator)
+func (d *Directory) base(a smtp.Address) smtp.Address {
+	b, _, _ := a.SplitDetail(d.secrets.tuning.Load().plusSeparator)
 	return b
 }
 
@@ -74,21 +70,6 @@ func text(what, s string) (string, error) {
 		return "", fmt.Errorf("%s: it has control characters or is not UTF-8: %w", what, store.ErrInvalid)
 	}
 	return s, nil
-}
-
-// newPassword checks a password that a person chose.
-func newPassword(s string) error {
-	switch {
-	case !utf8.ValidString(s):
-		return fmt.Errorf("password: not UTF-8: %w", store.ErrInvalid)
-	case utf8.RuneCountInString(s) < MinPassword:
-		return fmt.Errorf("password: fewer than %d characters: %w", MinPassword, store.ErrInvalid)
-	case len(s) > MaxPasswordBytes:
-		return fmt.Errorf("password: more than %d bytes: %w", MaxPasswordBytes, store.ErrInvalid)
-	case strings.ContainsRune(s, 0):
-		return fmt.Errorf("password: it holds a NUL, which logins cannot carry: %w", store.ErrInvalid)
-	}
-	return nil
 }
 
 // eachAccount runs f on every account.

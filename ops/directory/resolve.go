@@ -13,11 +13,9 @@ import (
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
-// PostmasterSetting names the setting with the address that gets the postmaster's mail where postmaster@DOMAIN is not given otherwise.
-const PostmasterSetting = "smtp.postmaster"
-
 // Resolve lists who gets an address's mail, aliases, groups, catch-all and plus-addressing followed. store.ErrNotFound: the domain is of
-// this site and nobody does; smtpd.ErrNotLocal: the domain is not of this site; store.ErrUnavailable: the domain is suspended, so that senders keep the mail for a while.
+// this site and nobody does; smtpd.ErrNotLocal: the domain is not of this site; store.ErrUnavailable: the domain is
+// suspended, so that senders keep the mail for a while.
 //
 // A refusal is for ever, so what this node's copy does not know is looked up again behind a read barrier: the address may have been made
 // at another node a moment ago.
@@ -55,8 +53,8 @@ func resolve(read func(func(*state.View) error) error, address smtp.Address) ([]
 
 func isPostmaster(a smtp.Address) bool { return strings.EqualFold(a.Local, "postmaster") }
 
-// Postmaster lists who gets mail to <postmaster> without a domain: the setting's address, else postmaster of the first domain that has one,
-// else the oldest account.
+// Postmaster lists who gets mail to <postmaster> without a domain: that of the first domain that has one, else the oldest
+// account.
 func (d *Directory) Postmaster(context.Context) ([]state.Recipient, error) {
 	var list []state.Recipient
 	err := d.local(func(v *state.View) (err error) {
@@ -68,11 +66,6 @@ func (d *Directory) Postmaster(context.Context) ([]state.Recipient, error) {
 
 func postmaster(v *state.View) ([]state.Recipient, error) {
 	var wanted []string
-	if set, err := v.Setting(PostmasterSetting); err == nil && set != "" {
-		wanted = append(wanted, set)
-	} else if none(err) != nil {
-		return nil, err
-	}
 	domains, err := v.Domains()
 	if err != nil {
 		return nil, err
@@ -116,7 +109,14 @@ func (d *Directory) Room(_ context.Context, id store.AccountID, sizeBytes int64)
 		if err != nil {
 			return err
 		}
+		t := d.secrets.tune(v)
 		bytes, messages := a.GetQuotaBytes(), a.GetQuotaMessages()
+		if bytes == 0 {
+			bytes = t.quotaBytes
+		}
+		if messages == 0 {
+			messages = t.quotaMessages
+		}
 		if bytes > 0 && used.GetBytes()+sizeBytes > bytes || bytes > 0 && used.GetBytes() >= bytes || messages > 0 && used.GetMessages() >= messages {
 			return fmt.Errorf("account %s: %w", a.GetAddress(), store.ErrOverQuota)
 		}
@@ -126,14 +126,22 @@ func (d *Directory) Room(_ context.Context, id store.AccountID, sizeBytes int64)
 
 // MaySendAs says whether an account may name an address as its sender: its own, one that leads to it by aliases or a group, and those made
 // of these with plus-addressing. A catch-all gives nobody an address.
-func (d *Directory) MaySendAs(_ context.Context, id store.AccountID, address smtp.Address) (bool, error) {
+func (d *Directory) MaySendAs(ctx context.Context, id store.AccountID, address smtp.Address) (bool, error) {
+	ok, err := d.maySendAs(d.local, id, address)
+	if ok || err != nil {
+		return ok, err
+	}
+	return d.maySendAs(func(f func(*state.View) error) error { return d.read(ctx, f) }, id, address) // as in Resolve
+}
+
+func (d *Directory) maySendAs(read func(func(*state.View) error) error, id store.AccountID, address smtp.Address) (bool, error) {
 	ok := false
-	err := d.local(func(v *state.View) error {
+	err := read(func(v *state.View) error {
 		a, err := v.Account(id)
 		if err != nil {
 			return none(err)
 		}
-		own := base(address).Canonical()
+		own := d.base(address).Canonical()
 		if a.GetAddress() == own || a.GetAddress() == address.Canonical() {
 			ok = true
 			return nil

@@ -2,13 +2,23 @@ package directory
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"log/slog"
+	"sync/atomic"
 	"time"
 
+	"github.com/quorumail/quorumail/ops/config"
 	"github.com/quorumail/quorumail/protocol/sasl"
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
+)
+
+// Kinds of credentials, and the id of the account's own password.
+const (
+	kindPassword = "password"
+	kindApp      = "app"
+	passwordID   = "password"
 )
 
 // secrets is everything about passwords: hashing, what was right lately, and who guessed too often.
@@ -16,95 +26,139 @@ type secrets struct {
 	hasher   *sasl.Hasher
 	verified *sasl.VerifiedCache
 	throttle *sasl.Throttle
+	tuning   atomic.Pointer[tuning]
 	metrics  *Metrics
+	log      *slog.Logger
+}
+
+// tuning is what the cluster's settings say of logins, as they were read last.
+type tuning struct {
+	read          time.Time
+	argon2        sasl.Argon2
+	scramRounds   int
+	minPassword   int
+	remember      time.Duration
+	freeFailures  int
+	longestDelay  time.Duration
+	quotaBytes    int64
+	quotaMessages int64
+	plusSeparator string
+}
+
+// tuningAge is how long settings are used before they are read again.
+const tuningAge = time.Second
+
+// lookup makes the settings in a view readable for package config.
+func lookup(v *state.View) config.Lookup {
+	return func(name string) (string, bool) {
+		value, err := v.Setting(name)
+		return value, err == nil // what cannot be read takes its default
+	}
+}
+
+func readTuning(get config.Lookup, now time.Time) *tuning {
+	return &tuning{
+		read: now,
+		argon2: sasl.Argon2{MemoryKiB: uint32(config.AuthArgon2Memory.From(get) >> 10), Passes: uint32(config.AuthArgon2Passes.From(get)),
+			Lanes: sasl.DefaultArgon2.Lanes},
+		scramRounds:   config.AuthSCRAMIterations.From(get),
+		minPassword:   config.AuthMinPasswordLength.From(get),
+		remember:      config.AuthRememberLogins.From(get),
+		freeFailures:  config.AuthFreeFailures.From(get),
+		longestDelay:  config.AuthMaxDelay.From(get),
+		quotaBytes:    config.AccountQuotaBytes.From(get),
+		quotaMessages: int64(config.AccountQuotaMessages.From(get)),
+		plusSeparator: config.DeliveryPlusSeparator.From(get),
+	}
 }
 
 func newSecrets(cfg Config) (*secrets, error) {
-	hasher, err := sasl.NewHasher(sasl.HasherConfig{Concurrent: cfg.ConcurrentHashes})
+	s := &secrets{metrics: cfg.Metrics, log: cfg.Logger.With("pkg", "directory")}
+	s.tuning.Store(readTuning(func(string) (string, bool) { return "", false }, time.Time{}))
+	var err error
+	if s.hasher, err = sasl.NewHasher(sasl.HasherConfig{Concurrent: cfg.ConcurrentHashes, Costs: func() sasl.Argon2 { return s.tuning.Load().argon2 }}); err != nil {
+		return nil, fmt.Errorf("directory: %w", err)
+	}
+	s.verified, err = sasl.NewVerifiedCache(sasl.CacheConfig{Now: cfg.Now, TTL: func() time.Duration { return s.tuning.Load().remember }})
 	if err != nil {
 		return nil, fmt.Errorf("directory: %w", err)
 	}
-	verified, err := sasl.NewVerifiedCache(sasl.CacheConfig{TTL: func() time.Duration { return cfg.VerifiedFor }, Now: cfg.Now})
+	s.throttle, err = sasl.NewThrottle(sasl.ThrottleConfig{Now: cfg.Now, Free: func() int { return s.tuning.Load().freeFailures },
+		MaxDelay: func() time.Duration { return s.tuning.Load().longestDelay }})
 	if err != nil {
 		return nil, fmt.Errorf("directory: %w", err)
 	}
-	throttle, err := sasl.NewThrottle(sasl.ThrottleConfig{Now: cfg.Now})
-	if err != nil {
-		return nil, fmt.Errorf("directory: %w", err)
-	}
-	return &secrets{hasher, verified, throttle, cfg.Metrics}, nil
+	return s, nil
 }
 
-// credential makes what is stored of a password.
-func (s *secrets) credential(ctx context.Context, id, kind, label, password string, now time.Time) (*storepb.Credential, error) {
-	hash, err := s.hasher.Hash(ctx, password)
-	if errors.Is(err, sasl.ErrPassword) {
-		return nil, fmt.Errorf("%w: %w", store.ErrInvalid, err)
+// tune takes the settings over from a view, now and then.
+func (s *secrets) tune(v *state.View) *tuning {
+	now := time.Now()
+	if t := s.tuning.Load(); now.Sub(t.read) < tuningAge {
+		return t
 	}
+	t := readTuning(lookup(v), now)
+	s.tuning.Store(t)
+	return t
+}
+
+// credential makes what is stored of a user's own password.
+func (s *secrets) credential(ctx context.Context, password string, now time.Time) (*storepb.Credential, error) {
+	hash, err := s.hasher.Hash(ctx, password)
 	if err != nil {
 		return nil, fmt.Errorf("hash the password: %w", unavailable(err))
 	}
-	scram, err := s.hasher.SCRAM(ctx, password, sasl.DefaultSCRAMIterations)
+	keys, err := s.hasher.SCRAM(ctx, password, s.tuning.Load().scramRounds)
 	if err != nil {
 		return nil, fmt.Errorf("make the SCRAM keys: %w", unavailable(err))
 	}
-	return &storepb.Credential{Id: id, Kind: kind, Argon2: hash, Scram: scram.String(), Label: label, CreatedUnixMs: now.UnixMilli()}, nil
+	return &storepb.Credential{Id: passwordID, Kind: kindPassword, Argon2: hash, Scram: keys.String(), CreatedUnixMs: now.UnixMilli()}, nil
 }
 
-// dummy takes as long as a wrong password.
-func (s *secrets) dummy(ctx context.Context, password string) error {
+// nobody takes as long as a wrong password.
+func (s *secrets) nobody(ctx context.Context, password string) error {
 	s.metrics.Hashes.Inc()
-	return s.hasher.VerifyNobody(ctx, password[:min(len(password), MaxPasswordBytes)])
+	return s.hasher.VerifyNobody(ctx, password)
 }
 
-// verify finds the credential that the password is of. The generation is of the account as it was read behind a barrier: what was
-// verified under an older one is not found.
-func (s *secrets) verify(ctx context.Context, l *login, password string) (*storepb.Credential, bool, error) {
+// verify finds the credential that the password is of; nil: none. The app passwords come first: trying them costs nearly nothing.
+func (s *secrets) verify(ctx context.Context, l *login, password string) (*storepb.Credential, error) {
 	account, generation := l.account.GetId(), l.account.GetCredentialGeneration()
 	if id, ok := s.verified.Lookup(account, generation, password); ok {
-		for _, c := range l.credentials {
-			if c.GetId() == id {
-				s.metrics.Remembered.Inc()
-				return c, true, nil
-			}
+		s.metrics.Remembered.Inc()
+		return l.credential(id), nil
+	}
+	var own *storepb.Credential
+	for _, c := range l.credentials {
+		if c.GetKind() == kindPassword {
+			own = c
+			continue
+		}
+		if s.matches(ctx, c, password) {
+			s.verified.Remember(account, generation, password, c.GetId())
+			return c, nil
 		}
 	}
-	for _, c := range candidates(l.credentials, password) {
-		s.metrics.Hashes.Inc()
-		switch ok, err := s.hasher.Verify(ctx, c.cred.GetArgon2(), c.password); {
-		case err != nil:
-			return nil, false, err
-		case ok:
-			s.verified.Remember(account, generation, password, c.cred.GetId())
-			return c.cred, true, nil
-		}
+	if own == nil {
+		return nil, s.nobody(ctx, password)
 	}
-	return nil, false, nil
+	s.metrics.Hashes.Inc()
+	ok, err := s.hasher.Verify(ctx, own.GetArgon2(), password)
+	if err != nil || !ok {
+		return nil, err
+	}
+	s.verified.Remember(account, generation, password, own.GetId())
+	return own, nil
 }
 
-// forget drops what was verified for an account whose credentials changed.
+// matches tries an app password. One that cannot be read is nobody's, and does not keep the others from being tried.
+func (s *secrets) matches(ctx context.Context, c *storepb.Credential, password string) bool {
+	ok, err := s.hasher.Verify(ctx, c.GetArgon2(), password)
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("an app password cannot be checked", "credential", c.GetId(), "err", err)
+	}
+	return err == nil && ok
+}
+
+// forget drops what is remembered about an account.
 func (s *secrets) forget(id store.AccountID) { s.verified.Drop(uint64(id)) }
-
-// candidate is a credential that the password could be of, and the password in the form it was hashed in.
-type candidate struct {
-	cred     *storepb.Credential
-	password string
-}
-
-// candidates are two at most: the app password that the password names, and the account's own.
-func candidates(creds []*storepb.Credential, password string) []candidate {
-	var list []candidate
-	if id, normal := appID(password); id != "" {
-		for _, c := range creds {
-			if c.GetKind() == kindApp && c.GetId() == id {
-				list = append(list, candidate{c, normal})
-			}
-		}
-	}
-	for _, c := range creds {
-		if c.GetKind() == kindPassword && c.GetId() == passwordID {
-			list = append(list, candidate{c, password})
-		}
-	}
-	return list
-}

@@ -69,10 +69,11 @@ func (r *Reader) nextMessage(st *appendState) error {
 		return io.EOF
 	}
 	st.lit, st.body = lit, nil
-	st.first = p.appendMessage()
+	msg := p.appendMessage()
 	if p.err != nil {
 		return &SyntaxError{Tag: st.tag, Name: "APPEND", Text: p.err.Error()}
 	}
+	st.first = msg
 	return r.checkAppendSize(st.tag)
 }
 

@@ -128,7 +128,8 @@ func (w *Writer) extension(p *mime.Part) {
 	w.nilIfEmpty(p.Location)
 }
 
-// params writes body-fld-param.
+// params writes body-fld-param. A value beyond ASCII goes out as RFC 2231 §4 has it (name*=utf-8''...): the
+// strings of a structure may not be in a charset that nothing names.
 func (w *Writer) params(params []mime.Param) {
 	if len(params) == 0 {
 		w.Atom("NIL")
@@ -136,8 +137,36 @@ func (w *Writer) params(params []mime.Param) {
 	}
 	w.Open()
 	for _, q := range params {
-		w.String(q.Name)
-		w.String(strings.ToValidUTF8(q.Value, "\uFFFD"))
+		name, value := q.Name, q.Value
+		if !isPrintable(value) {
+			name, value = name+"*", "utf-8''"+percentEncode(strings.ToValidUTF8(value, "\uFFFD"))
+		}
+		w.String(name)
+		w.String(value)
 	}
 	w.Close()
+}
+
+func isPrintable(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// percentEncode: RFC 2231 §7, ext-octet for all that is no attribute-char.
+func percentEncode(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if isLetter(c) || isDigit(c) || strings.IndexByte("!#$&+-.^_`{|}~", c) >= 0 {
+			b.WriteByte(c)
+			continue
+		}
+		const hex = "0123456789ABCDEF"
+		b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+	}
+	return b.String()
 }

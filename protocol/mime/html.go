@@ -58,14 +58,18 @@ func (h *htmlText) fill() {
 
 // tag reads from "<" to ">". What does not look like a tag is text.
 func (h *htmlText) tag() {
+	if h.skip != "" {
+		// In a script, "<" is no tag: only the element's own end is looked for.
+		if b, _ := h.br.Peek(len(h.skip) + 1); len(b) == 0 || b[0] != '/' || !strings.EqualFold(string(b[1:]), h.skip) {
+			return
+		}
+	}
 	if b, _ := h.br.Peek(3); string(b) == "!--" {
 		h.comment()
 		return
 	}
 	if b, err := h.br.Peek(1); err != nil || !isTagStart(b[0]) {
-		if h.skip == "" {
-			h.out = append(h.out, '<')
-		}
+		h.out = append(h.out, '<')
 		return
 	}
 	var name strings.Builder
@@ -129,7 +133,7 @@ func (h *htmlText) tagEnd(name string) {
 }
 
 func (h *htmlText) comment() {
-	dashes := -1 // those that open it do not count towards its end
+	dashes := 0 // those that open it may end it too: "<!-->" is a comment
 	for {
 		c, err := h.br.ReadByte()
 		if err != nil {

@@ -2,8 +2,10 @@ package blob
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -401,4 +403,32 @@ func removeLike(fs *vfs.MemFS, prefix string) error {
 		}
 	}
 	return nil
+}
+
+// TestMessageCannotPoseAsRecord stores a message that holds the bytes of a whole record of its own segment, and loses the header of the
+// record around it: a scan must not take the inner one for real.
+func TestMessageCannotPoseAsRecord(t *testing.T) {
+	fs := vfs.NewMem()
+	d := openDisk(t, small(t, fs))
+	inner := makeSample(t, 1, 300)
+	must(t, inner.put(d, true))
+	at := place(t, d, inner.id)
+	path := d.segmentPath(at.at.segment)
+	content, err := fs.UnsafeGetFileDataBuffer(path)
+	must(t, err)
+	raw := slices.Clone(content[at.at.offset : at.at.offset+total(at.length)])
+	h := header{rawBytes: int64(len(raw)), digest: sha256.Sum256(raw),
+		frames: []frame{{stored: len(raw), raw: true, crc: crc32.Checksum(raw, castagnoli)}}} // as a sender may bring it about
+	outer := sample{store.NewBodyID(h.digest, [8]byte{2}), raw, append(h.encode(), raw...)}
+	must(t, outer.put(d, true))
+	around := place(t, d, outer.id)
+	closeDisk(t, d)
+	flip(t, fs, path, around.at.offset+10)
+	must(t, fs.RemoveAll("/data/blob/index"))
+	d = openDisk(t, small(t, fs))
+	defer closeDisk(t, d)
+	if now := place(t, d, inner.id); now != at {
+		t.Errorf("the body is now at %+v, was at %+v", now, at)
+	}
+	checkAll(t, d, []sample{inner}, []sample{outer})
 }

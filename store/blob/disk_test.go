@@ -232,10 +232,29 @@ func TestLargeBodyHasItsOwnSegment(t *testing.T) {
 		t.Errorf("large body is in segment %+v", d.segments[e.at.segment])
 	}
 	must(t, d.Delete(s.id))
-	must(t, makeSample(t, 2, 3*FrameBytes).put(d, true)) // the newest segment is never removed
 	must(t, d.Compact(context.Background()))
 	if names, err := fs.List("/data/blob"); err != nil || strings.Contains(strings.Join(names, " "), segmentName(1)) {
 		t.Errorf("after compaction: %v, %v", names, err)
+	}
+}
+
+func TestNewestSegmentStays(t *testing.T) {
+	fs := vfs.NewMem()
+	d := openDisk(t, small(t, fs))
+	defer closeDisk(t, d)
+	must(t, makeSample(t, 1, 100).put(d, true)) // the head, which takes the tombstone
+	s := makeSample(t, 2, 3*FrameBytes)
+	must(t, s.put(d, true))
+	at := place(t, d, s.id).at.segment
+	must(t, d.Delete(s.id))
+	must(t, d.Compact(context.Background()))
+	if _, err := fs.Stat(d.segmentPath(at)); err != nil {
+		t.Errorf("the newest segment was removed, and its number is free again: %v", err)
+	}
+	must(t, makeSample(t, 3, 3*FrameBytes).put(d, true))
+	must(t, d.Compact(context.Background()))
+	if _, err := fs.Stat(d.segmentPath(at)); !isGone(err) {
+		t.Errorf("the empty segment is still there: %v", err)
 	}
 }
 

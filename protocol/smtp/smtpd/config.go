@@ -54,7 +54,7 @@ type Body interface {
 	Abort()
 }
 
-// Store takes messages. FromReplica makes one of a *replica.Replica.
+// Store takes messages.
 type Store interface {
 	// NewBody begins a body; store.ErrUnavailable or store.ErrNoSpace when this node cannot take one now.
 	NewBody() (Body, error)
@@ -129,7 +129,7 @@ type Config struct {
 	Resolver Resolver
 	Auth     Auth // required for Submission and Submissions, unused otherwise
 
-	// NewSummarizer makes what computes a message's summary from its bytes; MIMESummarizer for the real one.
+	// NewSummarizer makes what computes a message's summary from its bytes.
 	NewSummarizer func() Summarizer
 
 	Limits Limits
