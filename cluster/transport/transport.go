@@ -117,9 +117,14 @@ func (p *Port) Serve() {
 
 func (p *Port) accept(raw net.Conn) {
 	c := tls.Server(raw, p.server)
-	ctx, cancel := context.WithTimeout(context.TODO(), handshakeTimeout)
-	defer cancel()
-	if err := c.HandshakeContext(ctx); err != nil {
+	err := raw.SetDeadline(time.Now().Add(handshakeTimeout))
+	if err == nil {
+		err = c.Handshake()
+	}
+	if err == nil {
+		err = raw.SetDeadline(time.Time{})
+	}
+	if err != nil {
 		raw.Close()
 		return // a stranger, or a peer that went away
 	}

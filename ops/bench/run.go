@@ -178,7 +178,7 @@ func (b *run) watchAll(ctx context.Context, wg *sync.WaitGroup) error {
 				if n := existsIn(s); n > 0 {
 					b.exists(i, n)
 				}
-			}); ctx.Err() == nil { // it only ends with an error
+			}); err != nil && ctx.Err() == nil {
 				b.mu.Lock()
 				b.failed = fmt.Errorf("watch at %s: %w", address, err)
 				b.mu.Unlock()

@@ -89,9 +89,10 @@ type Disk struct {
 	// mu guards what follows, and orders appends and changes of the index.
 	mu       sync.Mutex
 	segments map[uint64]*segment
-	dirty    map[*segment]bool // have bytes that were never synced
-	head     *segment          // takes the next record; nil: none is open
-	next     uint64            // number of the next segment
+	dirty    map[*segment]bool         // have bytes that were never synced
+	head     *segment                  // takes the next record; nil: none is open
+	arrivals map[store.BodyID]*arrival // bodies that Puts are bringing
+	next     uint64                    // number of the next segment
 	appended Pos
 	synced   Pos
 	syncing  chan struct{} // closed when the fsync in progress ends; nil: none
@@ -107,7 +108,7 @@ func Open(config Config) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Disk{config: c, disk: durable.Disk{FS: c.FS}, log: c.Logger.With("pkg", "blob"), segments: map[uint64]*segment{}, dirty: map[*segment]bool{},
+	d := &Disk{config: c, disk: durable.Disk{FS: c.FS}, log: c.Logger.With("pkg", "blob"), segments: map[uint64]*segment{}, dirty: map[*segment]bool{}, arrivals: map[store.BodyID]*arrival{},
 		buffers: semaphore.NewWeighted(c.BufferBytes), next: 1}
 	d.handles = &handles{fs: c.FS, path: d.segmentPath, open: map[uint64]*handle{}}
 	if err := d.disk.MkdirAll(c.Dir, 0o700); err != nil {

@@ -153,6 +153,7 @@ type change struct {
 	d       *Disk
 	touched map[uint64]*segment
 	corrupt int64 // change of the number of corrupt bodies
+	fresh   bool  // bodies that are added are known to be absent
 }
 
 func (d *Disk) change() *change {
@@ -170,8 +171,10 @@ func (c *change) segment(number uint64) *segment {
 
 // addBody takes a body's record as its only live one.
 func (c *change) addBody(id store.BodyID, e entry) error {
-	if err := c.dropBody(id); err != nil && !errors.Is(err, ErrNotFound) {
-		return err
+	if !c.fresh {
+		if err := c.dropBody(id); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
 	}
 	s := c.segment(e.at.segment)
 	s.live += total(e.length)

@@ -24,14 +24,8 @@ func (d *Disk) Put(ctx context.Context, id store.BodyID, epoch uint64, encoded i
 	if err := d.failed(); err != nil {
 		return err
 	}
-	present, err := d.Has(id)
-	if err != nil {
-		return err
-	}
-	if !present {
-		if err := d.write(ctx, id, epoch, encoded, sizeBytes); err != nil {
-			return fmt.Errorf("put body %v: %w", id, err)
-		}
+	if err := d.putOnce(ctx, record{kind: kindBody, epoch: epoch, length: sizeBytes, id: id}, encoded); err != nil {
+		return fmt.Errorf("put body %v: %w", id, err)
 	}
 	if !sync {
 		return nil
@@ -44,7 +38,37 @@ func (d *Disk) Put(ctx context.Context, id store.BodyID, epoch uint64, encoded i
 	return nil
 }
 
-func (d *Disk) write(ctx context.Context, id store.BodyID, epoch uint64, encoded io.Reader, sizeBytes int64) error {
+// arrival is a body that one or more Puts are bringing.
+type arrival struct {
+	puts   int
+	stored bool // by one of them
+}
+
+// putOnce writes a body if it is not there. It looks once, before the body is read; what other Puts of the same id do meanwhile is seen
+// in the arrival that they share.
+func (d *Disk) putOnce(ctx context.Context, rec record, encoded io.Reader) error {
+	d.mu.Lock()
+	a := d.arrivals[rec.id]
+	if a == nil {
+		a = &arrival{}
+		d.arrivals[rec.id] = a
+	}
+	a.puts++
+	d.mu.Unlock()
+	present, err := d.Has(rec.id)
+	if err == nil && !present {
+		err = d.write(ctx, a, rec, encoded)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a.puts--; a.puts == 0 {
+		delete(d.arrivals, rec.id)
+	}
+	return err
+}
+
+func (d *Disk) write(ctx context.Context, a *arrival, rec record, encoded io.Reader) error {
+	id, sizeBytes := rec.id, rec.length
 	large := sizeBytes >= d.config.LargeBytes
 	weight := sizeBytes
 	if large {
@@ -54,9 +78,8 @@ func (d *Disk) write(ctx context.Context, id store.BodyID, epoch uint64, encoded
 		return err
 	}
 	defer d.buffers.Release(weight)
-	rec := record{kind: kindBody, epoch: epoch, length: sizeBytes, id: id}
 	if large {
-		return d.writeLarge(rec, encoded)
+		return d.writeLarge(a, rec, encoded)
 	}
 	buffer := frameBuffers.Get().(*[]byte)
 	defer frameBuffers.Put(buffer)
@@ -79,7 +102,7 @@ func (d *Disk) write(ctx context.Context, id store.BodyID, epoch uint64, encoded
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.appendBody(rec, b)
+	return d.appendBody(a, rec, b)
 }
 
 // unexpected makes an early end an error of its own.
@@ -91,27 +114,30 @@ func unexpected(err error) error {
 }
 
 // appendBody appends a checked body and indexes it, unless another Put was faster. d.mu is held.
-func (d *Disk) appendBody(rec record, b []byte) error {
-	if done, err := d.presentLocked(rec.id); done || err != nil {
+func (d *Disk) appendBody(a *arrival, rec record, b []byte) error {
+	if done, err := d.overtaken(a, rec.id); done || err != nil {
 		return err
 	}
 	at, err := d.append(rec, b)
 	if err != nil {
 		return err
 	}
-	return d.indexBody(rec, at)
+	return d.indexBody(a, rec, at)
 }
 
-func (d *Disk) presentLocked(id store.BodyID) (bool, error) {
-	if err := d.failed(); err != nil {
+// overtaken tells whether another Put stored the body meanwhile, and it is still there. d.mu is held.
+func (d *Disk) overtaken(a *arrival, id store.BodyID) (bool, error) {
+	if err := d.failed(); err != nil || !a.stored {
 		return false, err
 	}
 	return d.Has(id)
 }
 
 // indexBody makes an appended body visible. d.mu is held.
-func (d *Disk) indexBody(rec record, at location) error {
+func (d *Disk) indexBody(a *arrival, rec record, at location) error {
 	c := d.change()
+	c.fresh = !a.stored && d.corrupt.Load() == 0
+	a.stored = true
 	if err := c.addBody(rec.id, entry{at, rec.length, rec.epoch}); err != nil {
 		return d.fail(errors.Join(err, c.Close()))
 	}
@@ -235,7 +261,7 @@ func (d *Disk) giveUp(err error) error {
 }
 
 // writeLarge streams a body into a segment of its own, outside of all locks, and makes it known when it is whole.
-func (d *Disk) writeLarge(rec record, encoded io.Reader) error {
+func (d *Disk) writeLarge(a *arrival, rec record, encoded io.Reader) error {
 	d.mu.Lock()
 	number := d.number()
 	d.mu.Unlock()
@@ -250,13 +276,13 @@ func (d *Disk) writeLarge(rec record, encoded io.Reader) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if done, err := d.presentLocked(rec.id); done || err != nil {
+	if done, err := d.overtaken(a, rec.id); done || err != nil {
 		return errors.Join(err, s.file.Close(), d.config.FS.Remove(d.segmentPath(number)))
 	}
 	d.segments[number] = s
 	d.newNames = true
 	d.soil(s)
-	return d.indexBody(rec, location{number, recordsBegin})
+	return d.indexBody(a, rec, location{number, recordsBegin})
 }
 
 // stream writes one record from a reader.

@@ -215,15 +215,11 @@ func turns(t *testing.T, s kv.Store) {
 	must(t, err)
 	defer it.Close()
 	it.Last()
-	past := it.Next()
-	past = it.Next() || past
-	if past || !it.Prev() || string(it.Key()) != "b" {
+	if beyond, still := it.Next(), it.Next(); beyond || still || !it.Prev() || string(it.Key()) != "b" {
 		t.Errorf("turned at the end to %q, want b", it.Key())
 	}
 	it.First()
-	past = it.Prev()
-	past = it.Prev() || past
-	if past || !it.Next() || string(it.Key()) != "a" {
+	if beyond, still := it.Prev(), it.Prev(); beyond || still || !it.Next() || string(it.Key()) != "a" {
 		t.Errorf("turned at the beginning to %q, want a", it.Key())
 	}
 }
