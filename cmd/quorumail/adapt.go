@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 
 	"github.com/quorumail/quorumail/cluster"
@@ -77,30 +78,62 @@ func clusterError(err error) error {
 // peers makes the cluster replica.Peers. Handlers that are registered before the node is open are kept until then.
 type peers struct {
 	n       *cluster.Node
-	streams map[string]func(context.Context, store.ServerID, net.Conn)
+	log     *slog.Logger
+	calls   map[string]func(context.Context, store.ServerID, []byte) ([]byte, error)
+	streams map[string]func(context.Context, store.ServerID, net.Conn) error
+}
+
+func newPeers(log *slog.Logger) *peers {
+	return &peers{log: log, calls: map[string]func(context.Context, store.ServerID, []byte) ([]byte, error){},
+		streams: map[string]func(context.Context, store.ServerID, net.Conn) error{}}
 }
 
 func (p *peers) open(n *cluster.Node) {
 	p.n = n
+	for method, h := range p.calls {
+		n.Handle(method, func(ctx context.Context, from cluster.ServerID, req []byte) ([]byte, error) {
+			return h(ctx, store.ServerID(from), req)
+		})
+	}
 	for method, h := range p.streams {
-		n.HandleStream(method, func(ctx context.Context, from cluster.ServerID, c net.Conn) { h(ctx, store.ServerID(from), c) })
+		n.HandleStream(method, func(ctx context.Context, from cluster.ServerID, c net.Conn) {
+			if err := h(ctx, store.ServerID(from), c); err != nil {
+				p.log.Info("a stream of bodies ended", "pkg", "replica", "node", from, "err", err)
+			}
+		})
 	}
 }
 
-func (p *peers) Members() ([]replica.Member, uint64) {
+func (p *peers) Voters() (ids []store.ServerID, configurationIndex uint64) {
 	c := p.n.Configuration()
-	var out []replica.Member
 	for _, s := range c.Servers {
-		out = append(out, replica.Member{ID: store.ServerID(s.ID), Voter: s.Voter})
+		if s.Voter {
+			ids = append(ids, store.ServerID(s.ID))
+		}
 	}
-	return out, c.Index
+	return ids, c.Index
+}
+
+func (p *peers) Servers() (ids []store.ServerID) {
+	for _, s := range p.n.Configuration().Servers {
+		ids = append(ids, store.ServerID(s.ID))
+	}
+	return ids
+}
+
+func (p *peers) Call(ctx context.Context, to store.ServerID, method string, req []byte) ([]byte, error) {
+	return p.n.Call(ctx, cluster.ServerID(to), method, req)
 }
 
 func (p *peers) OpenStream(ctx context.Context, to store.ServerID, method string) (net.Conn, error) {
 	return p.n.OpenStream(ctx, cluster.ServerID(to), method)
 }
 
-func (p *peers) HandleStream(method string, h func(context.Context, store.ServerID, net.Conn)) {
+func (p *peers) Handle(method string, h func(context.Context, store.ServerID, []byte) ([]byte, error)) {
+	p.calls[method] = h
+}
+
+func (p *peers) HandleStream(method string, h func(context.Context, store.ServerID, net.Conn) error) {
 	p.streams[method] = h
 }
 

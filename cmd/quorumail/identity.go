@@ -19,6 +19,7 @@ type identity struct {
 	ID              cluster.ServerID `json:"id"`
 	DataIncarnation string           `json:"data_incarnation"` // 16 bytes in hex; marks the log, state and bodies as one
 	Founder         bool             `json:"founder"`          // made the cluster; it may have to do so again if it died early
+	Starts          uint64           `json:"starts"`           // counted before the node does anything else (storepb.Server.Boot)
 }
 
 const identityFile = "node.json"
@@ -35,7 +36,7 @@ func randomHex(n int) string {
 }
 
 func newIdentity(founder bool) identity {
-	return identity{ID: cluster.ServerID(randomHex(8)), DataIncarnation: randomHex(16), Founder: founder}
+	return identity{ID: cluster.ServerID(randomHex(8)), DataIncarnation: randomHex(16), Founder: founder, Starts: 1}
 }
 
 // loadIdentity reads node.json; os.ErrNotExist when this node has never started.
@@ -51,6 +52,20 @@ func loadIdentity(dataDir string) (identity, error) {
 	return id, id.checkMarks(dataDir)
 }
 
+// countStart makes this start durably later than those before it.
+func (id *identity) countStart(dataDir string) error {
+	id.Starts++
+	return id.write(dataDir)
+}
+
+func (id identity) write(dataDir string) error {
+	raw, err := json.Marshal(id)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(filepath.Join(dataDir, identityFile), raw, 0o600)
+}
+
 // save makes the identity durable, the marks first: with node.json the node exists.
 func (id identity) save(dataDir string) error {
 	for _, d := range marked {
@@ -62,11 +77,7 @@ func (id identity) save(dataDir string) error {
 			return err
 		}
 	}
-	raw, err := json.Marshal(id)
-	if err != nil {
-		return err
-	}
-	return durable.WriteFile(filepath.Join(dataDir, identityFile), raw, 0o600)
+	return id.write(dataDir)
 }
 
 func (id identity) checkMarks(dataDir string) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -91,6 +92,9 @@ func (n *node) identify(ctx context.Context, o serveOptions) (credentials, *join
 	switch {
 	case err == nil:
 		n.id = id
+		if err := n.id.countStart(n.cfg.DataDir); err != nil {
+			return credentials{}, nil, err
+		}
 		creds, err := loadCredentials(n.cfg.DataDir)
 		return creds, nil, err
 	case !errors.Is(err, os.ErrNotExist):
@@ -144,12 +148,11 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 			return err
 		}
 	}
-	log, pp := &replicatedLog{}, &peers{streams: map[string]func(context.Context, store.ServerID, net.Conn){}}
-	incarnation := n.id.incarnation()
-	n.replica, err = replica.New(replica.Config{Self: store.ServerID(n.id.ID), DataIncarnation: incarnation, Machine: n.machine, Blobs: n.blobs, Log: log, Peers: pp,
-		Server:   &storepb.Server{Id: string(n.id.ID), Name: n.cfg.Name, Address: n.cfg.Cluster.Advertise, DataIncarnation: incarnation[:], MaxVersion: state.CommandVersion},
-		SpoolDir: filepath.Join(n.cfg.DataDir, "blobs"), FreeBytes: func() (uint64, error) { return durable.FreeBytes(n.cfg.DataDir) },
-		MinFreeBytes: uint64(n.cfg.Limits.MinFreeDiskBytes), Logger: n.log})
+	log, pp := &replicatedLog{}, newPeers(n.log)
+	n.replica, err = replica.New(replica.Config{Self: store.ServerID(n.id.ID), DataIncarnation: n.id.incarnation(), Boot: n.id.Starts,
+		Name: n.cfg.Name, Address: n.cfg.Cluster.Advertise, Machine: n.machine, Blobs: n.blobs, Log: log, Peers: pp,
+		SpoolDir: filepath.Join(n.cfg.DataDir, "blobs"), FreeBytes: n.freeBytes,
+		MinFreeBytes: n.cfg.Limits.MinFreeDiskBytes, Lag: n.lag, Undelete: n.undeleteWindow, Logger: n.log})
 	if err != nil {
 		port.Close()
 		return err
@@ -163,7 +166,6 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 		Before: func(c *cluster.Node) {
 			n.cluster, log.n = c, c
 			pp.open(c)
-			c.Handle("whole", n.handleWhole)
 			c.Handle("failed-logins", func(_ context.Context, _ cluster.ServerID, batch []byte) ([]byte, error) {
 				return nil, n.directory.Receive(batch)
 			})
@@ -177,34 +179,52 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 
 // putInlineAgain restores, from this node's own log, inline bodies that a crash took before they were synced.
 func (n *node) putInlineAgain() error {
-	indexes, err := n.machine.UnsureInline()
+	gone, err := n.machine.UnsureInline()
 	if err != nil {
 		return fmt.Errorf("look for bodies that a crash took: %w", err)
 	}
-	for _, i := range indexes {
-		cmd, err := n.cluster.Command(i)
-		if err != nil {
-			return fmt.Errorf("restore the body of entry %d: %w", i, err)
+	for _, b := range gone {
+		cmd, err := n.cluster.Command(b.Index)
+		if errors.Is(err, cluster.ErrTruncated) {
+			n.replica.Suspect(b.ID) // it was durable once, or the log would reach back: a peer has it
+			continue
 		}
-		if err := n.machine.PutInlineAgain(cmd); err != nil {
-			return fmt.Errorf("restore the body of entry %d: %w", i, err)
+		if err == nil {
+			err = n.machine.PutInlineAgain(cmd)
+		}
+		if err != nil {
+			return fmt.Errorf("restore the body of entry %d: %w", b.Index, err)
 		}
 	}
 	return nil
 }
 
-// mayPromote asks a member whether it holds every live body: the state alone does not decide that (B4).
-func (n *node) mayPromote(ctx context.Context, id cluster.ServerID) bool {
-	res, err := n.cluster.Call(ctx, id, "whole", nil)
-	return err == nil && string(res) == "yes"
+// freeBytes is the room on the data folder's disk.
+func (n *node) freeBytes() (int64, error) {
+	free, err := durable.FreeBytes(n.cfg.DataDir)
+	return int64(min(free, math.MaxInt64)), err
 }
 
-func (n *node) handleWhole(context.Context, cluster.ServerID, []byte) ([]byte, error) {
-	whole, err := n.replica.Whole()
-	if err != nil || !whole {
-		return []byte("no"), err
-	}
-	return []byte("yes"), nil
+// lag is how many committed entries this node has not applied.
+func (n *node) lag() uint64 {
+	s := n.cluster.Status()
+	return s.Commit - min(s.Commit, s.Applied)
+}
+
+// undeleteWindow is the setting of how long deleted messages are kept.
+func (n *node) undeleteWindow() time.Duration {
+	v := n.replica.View()
+	defer v.Close()
+	return config.MailboxUndeleteWindow.From(func(name string) (string, bool) {
+		value, err := v.Setting(name)
+		return value, err == nil
+	})
+}
+
+// mayPromote asks a member whether it holds every live body: the state alone does not decide that (B4).
+func (n *node) mayPromote(ctx context.Context, id cluster.ServerID) bool {
+	missing, err := n.replica.MissingAt(ctx, store.ServerID(id))
+	return err == nil && missing == 0
 }
 
 // run serves until ctx ends.
@@ -222,7 +242,7 @@ func (n *node) run(ctx context.Context, j *joiner) (err error) {
 			}
 		}()
 	}
-	defer func() { stop(); wg.Wait() }()
+	defer func() { stop(); wg.Wait(); err = errors.Join(err, n.replica.Close()) }()
 	start("replica", background, n.replica.Run)
 	start("failed logins", background, n.shareFailedLogins)
 	if n.admin, err = admin.New(n.cfg.DataDir, n.log); err != nil {

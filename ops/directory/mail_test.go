@@ -55,11 +55,8 @@ func (alone) OpenStream(context.Context, store.ServerID, string) (net.Conn, erro
 	return nil, store.ErrUnavailable
 }
 func (alone) Handle(string, func(context.Context, store.ServerID, []byte) ([]byte, error)) {}
-func (alone) HandleStream(string, func(context.Context, store.ServerID, net.Conn))         {}
-func (alone) Members() ([]replica.Member, uint64) {
-	return []replica.Member{{ID: "s1", Voter: true}}, 1
-}
-func (alone) IsLeader() bool { return true }
+func (alone) HandleStream(string, func(context.Context, store.ServerID, net.Conn) error)   {}
+func (alone) IsLeader() bool                                                               { return true }
 
 // takes is the replica as smtpd asks it.
 type takes struct{ *replica.Replica }
@@ -88,7 +85,8 @@ func newMailNode(t *testing.T) *mailNode {
 	m, err := state.Open(state.Config{Self: "s1", Blobs: blobs})
 	must(t, err)
 	log := &aloneLog{m: m}
-	r, err := replica.New(replica.Config{Self: "s1", DataIncarnation: [16]byte{1}, Machine: m, Blobs: blobs, Log: log, Peers: alone{}, FreeBytes: func() (uint64, error) { return 1 << 40, nil }, SpoolDir: t.TempDir(), Server: &storepb.Server{Id: "s1", Name: "n1", DataIncarnation: append([]byte{1}, make([]byte, 15)...)}})
+	r, err := replica.New(replica.Config{Self: "s1", DataIncarnation: [16]byte{1}, Machine: m, Blobs: blobs, Log: log, Peers: alone{}, Name: "n1",
+		FreeBytes: func() (int64, error) { return 1 << 40, nil }, SpoolDir: t.TempDir()})
 	must(t, err)
 	must(t, log.apply(state.Entry{Configuration: &storepb.LogPosition{ConfigurationIndex: 1, Servers: []*storepb.ConfiguredServer{{Id: "s1", Voter: true}}}}))
 	d, err := New(Config{Store: r})

@@ -128,7 +128,7 @@ func (w *Writer) extension(p *mime.Part) {
 	w.nilIfEmpty(p.Location)
 }
 
-// params writes body-fld-param. A value beyond ASCII goes out as RFC 2231 §4 has it (name*=utf-8''...): the
+// params writes body-fld-param. A value beyond ASCII goes out as RFC 2231 §4 has it, with the charset named: the
 // strings of a structure may not be in a charset that nothing names.
 func (w *Writer) params(params []mime.Param) {
 	if len(params) == 0 {

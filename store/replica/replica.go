@@ -1,272 +1,168 @@
 package replica
 
 import (
-	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"google.golang.org/protobuf/proto"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/quorumail/quorumail/store"
-	"github.com/quorumail/quorumail/store/blob"
 	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
-// Log puts commands into one order. It may put one there more than once.
-type Log interface {
-	// Propose returns nil when the command is committed, store.ErrUnavailable when it certainly was not and will not be appended,
-	// store.ErrUnknownOutcome else. It keeps trying until ctx ends.
-	Propose(ctx context.Context, cmd []byte) error
-	// ReadBarrier returns when this node has applied all that was committed before; store.ErrUnavailable when that cannot be known.
-	ReadBarrier(ctx context.Context) error
-}
-
-// Peers are the other nodes.
-type Peers interface {
-	// Members lists the servers and which of them vote, as of the log index of their configuration.
-	Members() (servers []Member, configuration uint64)
-	OpenStream(ctx context.Context, to store.ServerID, method string) (net.Conn, error)
-	HandleStream(method string, h func(ctx context.Context, from store.ServerID, c net.Conn))
-	IsLeader() bool
-}
-
-// Member is a server of the cluster.
-type Member struct {
-	ID    store.ServerID
-	Voter bool
-}
-
-// Config says what this replica is made of.
-type Config struct {
-	Self            store.ServerID
-	DataIncarnation [16]byte
-	Server          *storepb.Server // how this node is registered
-	Machine         *state.Machine
-	Blobs           blob.Store
-	Log             Log
-	Peers           Peers
-	SpoolDir        string                 // for large bodies while they stream in
-	FreeBytes       func() (uint64, error) // of the data disk
-	MinFreeBytes    uint64                 // below it no new mail is taken; default 256 MiB
-	Logger          *slog.Logger
-	// MaxPending and MaxPendingBytes bound the commands under way. Defaults 4,096 and 64 MiB.
-	MaxPending      int
-	MaxPendingBytes int64
-	// Tick, Sweep and Scrub are how often the replicated clock is advanced, garbage is looked for, and all bodies are read. Defaults
-	// 10 s, 30 s and 24 h.
-	Tick, Sweep, Scrub time.Duration
-	// Undelete is how long a message that nothing shows is kept. Default 7 days.
-	Undelete time.Duration
-}
-
-// Limits.
-const (
-	proposeTimeout  = 10 * time.Second
-	barrierTimeout  = 4 * time.Second
-	maxCommandBytes = 1 << 20
-)
-
-// Replica is this node's copy of the state.
+// Replica is this node's copy of the mail. All methods may be called concurrently.
 type Replica struct {
 	cfg         Config
-	incarnation [16]byte
-	watches     watches
-	acks        ackPool
-	credentials []func(store.AccountID)
-	wakeFetch   chan struct{}
-	ready       atomic.Pointer[readiness]
+	incarnation [16]byte // of this process's proposals
 
-	mu      sync.Mutex
-	nextSeq uint64                          // guarded by mu
-	waiting map[uint64]chan *storepb.Result // commands under way; guarded by mu
-	bytes   int64                           // of them; guarded by mu
+	proposals proposals
+	watches   watches
+	uploads   uploads
+	receive   *semaphore.Weighted // bytes of bodies coming in
+	pools     pools
+	health    atomic.Pointer[healthReport]
+	disk      disk
+	clock     clock
+	suspects  suspects
+	deletes   deletes
+
+	epoch atomic.Uint64 // the upload epoch as applied here; 0: read it
+
+	fetchNow, deleteNow chan struct{} // capacity 1: something to do
+
+	hookMu      sync.Mutex
+	credentials []func(store.AccountID) // guarded by hookMu
+	settings    []func()                // guarded by hookMu
+
+	wg sync.WaitGroup // of goroutines that may outlive the call that began them
 }
 
-type readiness struct{ err error }
-
-// New makes a replica. Register with OnCredentials before the log begins to apply.
+// New makes a Replica and registers its handlers with Peers and Machine; call it before the machine applies anything.
 func New(cfg Config) (*Replica, error) {
-	if cfg.MinFreeBytes == 0 {
-		cfg.MinFreeBytes = 256 << 20
-	}
-	if cfg.MaxPending == 0 {
-		cfg.MaxPending = 4096
-	}
-	if cfg.MaxPendingBytes == 0 {
-		cfg.MaxPendingBytes = 64 << 20
-	}
-	for _, d := range []struct {
-		v   *time.Duration
-		def time.Duration
-	}{{&cfg.Tick, 10 * time.Second}, {&cfg.Sweep, 30 * time.Second}, {&cfg.Scrub, 24 * time.Hour}, {&cfg.Undelete, 7 * 24 * time.Hour}} {
-		if *d.v == 0 {
-			*d.v = d.def
-		}
-	}
-	r := &Replica{cfg: cfg, waiting: map[uint64]chan *storepb.Result{}, wakeFetch: make(chan struct{}, 1)}
-	r.ready.Store(&readiness{fmt.Errorf("the node is starting: %w", store.ErrUnavailable)})
-	if _, err := rand.Read(r.incarnation[:]); err != nil {
-		return nil, fmt.Errorf("draw the incarnation: %w", err)
-	}
-	cfg.Machine.OnApplied(r.applied)
-	r.handleStreams()
-	return r, nil
-}
-
-// OnCredentials registers who is told when an account's credentials changed, on any node.
-func (r *Replica) OnCredentials(f func(store.AccountID)) { r.credentials = append(r.credentials, f) }
-
-// applied runs after each batch, on the goroutine that applies.
-func (r *Replica) applied(a state.Applied) {
-	r.mu.Lock()
-	for _, x := range a.Results {
-		if x.Incarnation != r.incarnation {
-			continue
-		}
-		if ch := r.waiting[x.Seq]; ch != nil {
-			ch <- x.Result // has room for one, and is removed
-			delete(r.waiting, x.Seq)
-		}
-	}
-	r.mu.Unlock()
-	for _, ref := range a.Changed {
-		r.watches.wake(ref)
-	}
-	for _, id := range a.Credentials {
-		for _, f := range r.credentials {
-			f(id)
-		}
-	}
-	for _, id := range a.Dropped {
-		if err := r.cfg.Blobs.Delete(id); err != nil {
-			r.cfg.Logger.Warn("delete a body", "pkg", "replica", "body", id, "err", err)
-		}
-	}
-	if a.Missing {
-		select {
-		case r.wakeFetch <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// Propose puts a command, which fill makes, into effect once, and returns when this node has applied it. Errors: those of package
-// store; ErrUnknownOutcome when the deadline, ten seconds if ctx has none, passed before the outcome was known.
-func (r *Replica) Propose(ctx context.Context, fill func(*storepb.Command)) (*storepb.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
-	defer cancel()
-	c := &storepb.Command{Version: state.CommandVersion, Incarnation: r.incarnation[:], Server: string(r.cfg.Self), TimeUnixMs: time.Now().UnixMilli()}
-	fill(c)
-	size := int64(proto.Size(c))
-	if size > maxCommandBytes {
-		return nil, fmt.Errorf("a command of %d bytes: %w", size, store.ErrTooLarge)
-	}
-	done, err := r.begin(c, size)
+	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	defer r.end(c.Seq, size)
-	raw, err := proto.Marshal(c)
-	if err != nil {
-		return nil, fmt.Errorf("encode the command: %w", err)
+	r := &Replica{cfg: cfg, fetchNow: make(chan struct{}, 1), deleteNow: make(chan struct{}, 1)}
+	if _, err := rand.Read(r.incarnation[:]); err != nil {
+		return nil, fmt.Errorf("choose the incarnation: %w", err)
 	}
-	failed := make(chan error, 1)
-	go func() {
-		// Its nil says that the command is committed; what it did is told when it is applied here.
-		if err := r.cfg.Log.Propose(ctx, raw); err != nil {
-			failed <- err
-		}
-	}()
-	select {
-	case res := <-done:
-		return res, state.ResultError(res)
-	case err := <-failed:
-		return r.lastLook(c.Seq, done, err)
-	case <-ctx.Done():
-		return r.lastLook(c.Seq, done, fmt.Errorf("%w: %w", store.ErrUnknownOutcome, ctx.Err()))
-	}
+	r.proposals = proposals{max: cfg.Limits.Proposals, maxBytes: cfg.Limits.ProposalBytes, waiting: map[uint64]*waiter{}}
+	r.watches.of = map[state.MailboxRef]map[*Watch]struct{}{}
+	r.uploads = uploads{max: cfg.Limits.Uploads, maxBytes: cfg.Limits.UploadBytes}
+	r.receive = semaphore.NewWeighted(cfg.Limits.ReceiveBytes)
+	r.pools = pools{r: r, of: map[poolKey]*pool{}}
+	r.clock.now = cfg.Now
+	r.suspects.ids = map[store.BodyID]struct{}{}
+	r.health.Store(&healthReport{err: fmt.Errorf("the node has not asked for the quorum yet: %w", store.ErrUnavailable)})
+	cfg.Machine.OnApplied(r.onApplied)
+	cfg.Peers.HandleStream(methodPut, r.servePut)
+	cfg.Peers.HandleStream(methodGet, r.serveGet)
+	cfg.Peers.Handle(methodClock, r.answerClock)
+	cfg.Peers.Handle(methodMissing, r.answerMissing)
+	return r, nil
 }
 
-// lastLook finds a result that came at the last moment, or while a checkpoint replaced the state.
-func (r *Replica) lastLook(seq uint64, done chan *storepb.Result, err error) (*storepb.Result, error) {
-	select {
-	case res := <-done:
-		return res, state.ResultError(res)
-	default:
-	}
-	if res, ok := r.cfg.Machine.LookupResult(r.incarnation, seq); ok {
-		return res, state.ResultError(res)
-	}
-	return nil, err
+// Close ends what outlives a call: copies that are still under way, and idle streams. Run must have returned, and the sessions must have
+// ended.
+func (r *Replica) Close() error {
+	r.pools.close()
+	r.wg.Wait()
+	return nil
 }
 
-func (r *Replica) begin(c *storepb.Command, size int64) (chan *storepb.Result, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.waiting) >= r.cfg.MaxPending || r.bytes+size > r.cfg.MaxPendingBytes {
-		return nil, fmt.Errorf("too much is under way: %w", store.ErrUnavailable)
-	}
-	r.nextSeq++
-	c.Seq = r.nextSeq
-	done := make(chan *storepb.Result, 1)
-	r.waiting[c.Seq] = done
-	r.bytes += size
-	c.Lowest = c.Seq
-	for seq := range r.waiting {
-		c.Lowest = min(c.Lowest, seq)
-	}
-	return done, nil
-}
-
-func (r *Replica) end(seq uint64, size int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.waiting, seq)
-	r.bytes -= size
-}
-
-// ReadBarrier makes sure that a View taken after it shows all that any node acknowledged before it, within four seconds.
-func (r *Replica) ReadBarrier(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, barrierTimeout)
-	defer cancel()
-	return r.cfg.Log.ReadBarrier(ctx)
-}
-
-// View is the state at one moment. Close it soon.
+// View is a consistent snapshot of the state. Close it soon.
 func (r *Replica) View() *state.View { return r.cfg.Machine.View() }
 
-// Ready is nil, or says why this node should take no mail now: store.ErrUnavailable or store.ErrNoSpace.
-func (r *Replica) Ready() error { return r.ready.Load().err }
+// OnCredentials registers who is told when an account's credentials, suspension or existence changed, on whatever node. f runs where
+// commands are applied: it must be fast.
+func (r *Replica) OnCredentials(f func(store.AccountID)) {
+	r.hookMu.Lock()
+	defer r.hookMu.Unlock()
+	r.credentials = append(r.credentials, f)
+}
 
-// watchReady looks every second whether this node can serve.
-func (r *Replica) watchReady(ctx context.Context) {
-	for {
-		r.ready.Store(&readiness{r.findReady(ctx)})
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Second):
+// OnSettings registers who is told when a setting, domain or alias changed. f runs where commands are applied: it must be fast.
+func (r *Replica) OnSettings(f func()) {
+	r.hookMu.Lock()
+	defer r.hookMu.Unlock()
+	r.settings = append(r.settings, f)
+}
+
+// onApplied runs in the applying goroutine after each batch. It only hands over.
+func (r *Replica) onApplied(a state.Applied) {
+	if a.Cluster {
+		r.clusterChanged()
+	}
+	if a.Restored { // waiters find their results by themselves
+		r.restored(&a)
+	}
+	r.watches.wake(a.Changed)
+	r.tellHooks(a) // before the results: whoever changed a password finds the old one forgotten
+	for _, res := range a.Results {
+		if res.Incarnation == r.incarnation {
+			r.proposals.complete(res.Seq, res.Result)
+		}
+	}
+	if len(a.Dropped) > 0 {
+		r.deletes.add(a.Dropped)
+		poke(r.deleteNow)
+	}
+	if a.Missing {
+		poke(r.fetchNow)
+	}
+}
+
+// restored treats everything as changed, because a checkpoint does not say what did.
+func (r *Replica) restored(a *state.Applied) {
+	r.watches.wakeAll()
+	v := r.cfg.Machine.View()
+	defer v.Close()
+	err := v.Accounts(0, func(account *storepb.Account) bool {
+		a.Credentials = append(a.Credentials, store.AccountID(account.GetId()))
+		return true
+	})
+	if err != nil {
+		r.cfg.Logger.Error("list the accounts of a checkpoint", "err", err)
+	}
+}
+
+func (r *Replica) tellHooks(a state.Applied) {
+	r.hookMu.Lock()
+	credentials, settings := r.credentials, r.settings
+	r.hookMu.Unlock()
+	for _, id := range a.Credentials {
+		for _, f := range credentials {
+			f(id)
+		}
+	}
+	if a.Settings {
+		for _, f := range settings {
+			f()
 		}
 	}
 }
 
-func (r *Replica) findReady(ctx context.Context) error {
-	if free, err := r.cfg.FreeBytes(); err != nil {
-		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
-	} else if free < r.cfg.MinFreeBytes {
-		return fmt.Errorf("%d MiB are free, %d are needed: %w", free>>20, r.cfg.MinFreeBytes>>20, store.ErrNoSpace)
+// poke leaves word that there is something to do.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // one is waiting to be received
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	if err := r.cfg.Log.ReadBarrier(ctx); err != nil {
-		return fmt.Errorf("no majority answers, or this node is behind: %w", errors.Join(store.ErrUnavailable, err))
+}
+
+// clusterChanged follows the upload epoch and the replicated clock.
+func (r *Replica) clusterChanged() {
+	v := r.cfg.Machine.View()
+	defer v.Close()
+	c, err := v.Cluster()
+	if err != nil {
+		r.cfg.Logger.Error("read the cluster's record", "err", err)
+		return
 	}
-	return nil
+	r.clock.applied(c.TicksMs)
+	r.epoch.Store(c.Epoch)
 }

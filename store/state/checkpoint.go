@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/quorumail/quorumail/store/durable"
 	"github.com/quorumail/quorumail/store/kv"
@@ -23,9 +24,34 @@ const currentFile = "CURRENT"
 // checkpointMagic begins the stream of a checkpoint: the replicated keys in order, and behind them a digest.
 const checkpointMagic = "quorumail state 1\n"
 
+// generation is the store between two restores. It is closed when the machine and all views have let go of it.
+type generation struct {
+	kv.Store
+	name    string       // of its folder in Config.Dir; empty: in memory
+	users   atomic.Int64 // the machine is one of them
+	dropped func() error // removes the folder of a store that was replaced; set before the machine lets go
+}
+
+func newGeneration(db kv.Store, name string) *generation {
+	g := &generation{Store: db, name: name}
+	g.users.Store(1)
+	return g
+}
+
+func (g *generation) release() error {
+	if g.users.Add(-1) > 0 {
+		return nil
+	}
+	err := g.Store.Close()
+	if g.dropped != nil {
+		err = errors.Join(err, g.dropped())
+	}
+	return err
+}
+
 func (m *Machine) openCurrent() error {
 	if m.cfg.Dir == "" {
-		m.db = kv.NewMemory()
+		m.db = newGeneration(kv.NewMemory(), "")
 		return nil
 	}
 	if err := durable.MkdirAll(m.cfg.Dir, 0o700); err != nil {
@@ -41,22 +67,26 @@ func (m *Machine) openCurrent() error {
 	case err != nil:
 		return fmt.Errorf("find the state: %w", err)
 	}
-	m.dirName = strings.TrimSpace(string(raw))
-	if err := m.removeOthers(); err != nil {
+	name := strings.TrimSpace(string(raw))
+	if err := m.removeOthers(name); err != nil {
 		return err
 	}
-	m.db, err = m.openStore(m.dirName)
-	return err
+	db, err := m.openStore(name)
+	if err != nil {
+		return err
+	}
+	m.db = newGeneration(db, name)
+	return nil
 }
 
 // removeOthers drops what a restore left that was cut off.
-func (m *Machine) removeOthers() error {
+func (m *Machine) removeOthers(current string) error {
 	list, err := os.ReadDir(m.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("look for old states: %w", err)
 	}
 	for _, e := range list {
-		if e.IsDir() && e.Name() != m.dirName {
+		if e.IsDir() && e.Name() != current {
 			if err := os.RemoveAll(filepath.Join(m.cfg.Dir, e.Name())); err != nil {
 				return fmt.Errorf("remove an old state: %w", err)
 			}
@@ -169,8 +199,8 @@ func (m *Machine) Restore(r io.Reader) error {
 		db = kv.NewMemory()
 	} else {
 		var n int
-		if _, err := fmt.Sscanf(m.dirName, "kv-%d", &n); err != nil {
-			return fmt.Errorf("read the name of the state %q: %w", m.dirName, err)
+		if _, err := fmt.Sscanf(m.db.name, "kv-%d", &n); err != nil {
+			return fmt.Errorf("read the name of the state %q: %w", m.db.name, err)
 		}
 		name = fmt.Sprintf("kv-%d", n+1)
 		if err := os.RemoveAll(filepath.Join(m.cfg.Dir, name)); err != nil {
@@ -201,19 +231,21 @@ func (m *Machine) swap(db kv.Store, name string) error {
 		}
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	old, oldName := m.db, m.dirName
-	m.db, m.dirName = db, name
+	old := m.db
+	m.db = newGeneration(db, name)
+	m.mu.Unlock()
 	m.posMu.Lock()
 	m.pos = pos
 	m.posMu.Unlock()
-	if err := old.Close(); err != nil {
+	m.needsAll.Store(true)
+	if m.cfg.Dir != "" {
+		old.dropped = func() error { return os.RemoveAll(filepath.Join(m.cfg.Dir, old.name)) }
+	}
+	if err := old.release(); err != nil {
 		return fmt.Errorf("close the old state: %w", err)
 	}
-	if m.cfg.Dir == "" {
-		return nil
-	}
-	return os.RemoveAll(filepath.Join(m.cfg.Dir, oldName))
+	m.tell(Applied{Index: pos.Index, Restored: true})
+	return nil
 }
 
 func readCheckpoint(r io.Reader, db kv.Store) error {
@@ -286,11 +318,7 @@ func readPair(r io.Reader) (k, v []byte, err error) {
 }
 
 // NeedsAllBodies tells whether the state came as a checkpoint and its bodies are not all here yet.
-func (m *Machine) NeedsAllBodies() (bool, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return has(m.db, keyNeedsAll)
-}
+func (m *Machine) NeedsAllBodies() bool { return m.needsAll.Load() }
 
 // ClearNeedsAllBodies notes, durably, that every live body is here.
 func (m *Machine) ClearNeedsAllBodies() error {
@@ -301,7 +329,11 @@ func (m *Machine) ClearNeedsAllBodies() error {
 	if err := b.Delete(keyNeedsAll); err != nil {
 		return err
 	}
-	return b.Commit(true)
+	if err := b.Commit(true); err != nil {
+		return err
+	}
+	m.needsAll.Store(false)
+	return nil
 }
 
 // Hash is the digest of the replicated state, and the index that it is of. Nodes at one index must agree.

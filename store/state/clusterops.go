@@ -1,7 +1,10 @@
 package state
 
 import (
+	"bytes"
 	"fmt"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/storepb"
@@ -22,7 +25,11 @@ func (b *batch) saveCluster(cr *storepb.ClusterRecord) error { return b.save(key
 func (b *batch) clusterOperation(c *storepb.Command) (*storepb.Result, error) {
 	switch op := c.Op.(type) {
 	case *storepb.Command_RegisterServer:
-		return b.registerServer(op.RegisterServer.GetServer())
+		res, err := b.registerServer(op.RegisterServer.GetServer())
+		if err != nil || res.Code != 0 {
+			return res, err
+		}
+		return res, b.retireOthers(c.Incarnation, op.RegisterServer.Server.Id)
 	case *storepb.Command_RemoveServer:
 		return b.removeServer(op.RemoveServer.Id)
 	case *storepb.Command_PutInvite:
@@ -81,6 +88,7 @@ func (b *batch) changeCluster(change func(*storepb.ClusterRecord) bool) (*storep
 	if !change(cr) {
 		return refuse(store.ErrConflict, "the cluster's record has changed meanwhile"), nil
 	}
+	b.applied.Cluster = true
 	return &storepb.Result{}, b.saveCluster(cr)
 }
 
@@ -97,7 +105,36 @@ func (b *batch) registerServer(s *storepb.Server) (*storepb.Result, error) {
 	if found && string(old.DataIncarnation) != string(s.DataIncarnation) {
 		return refuse(store.ErrConflict, "the data of server %s were replaced: it must join anew under a new id", s.Id), nil
 	}
+	if found && s.Boot > 0 && s.Boot < old.Boot {
+		return refuse(store.ErrConflict, "server %s was started again since: two processes use copies of one data folder, or this word of an older one came late", s.Id), nil
+	}
+	s.Boot = max(s.Boot, old.Boot) // an invite that is shown again knows of no start
 	return &storepb.Result{}, b.save(key(tabServer, s.Id), s)
+}
+
+// retireOthers ends the incarnations of a server's earlier processes, and with them the results that were kept for these. The process
+// itself registers before it proposes anything else, and an older one's word is refused by its boot number.
+func (b *batch) retireOthers(own []byte, server string) error {
+	var old [][]byte
+	err := each(b, key(tabIncarnation), func(rest, raw []byte) (bool, error) {
+		inc := &storepb.Incarnation{}
+		if err := proto.Unmarshal(raw, inc); err != nil {
+			return false, err
+		}
+		if inc.Server == server && !inc.Retired && !bytes.Equal(rest, own) {
+			old = append(old, bytes.Clone(rest))
+		}
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("list the incarnations of %s: %w", server, err)
+	}
+	for _, incarnation := range old {
+		if _, err := b.retire(incarnation); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *batch) removeServer(id string) (*storepb.Result, error) {
@@ -175,13 +212,17 @@ func (b *batch) sweep(op *storepb.Sweep) (*storepb.Result, error) {
 	if len(op.Emails) > maxSweep {
 		return refuse(store.ErrTooLarge, "a sweep of more than %d emails", maxSweep), nil
 	}
+	cr, err := b.cluster()
+	if err != nil {
+		return nil, err
+	}
 	for _, email := range op.Emails {
 		r, e := &storepb.EmailRefs{}, &storepb.Email{}
 		found, err := load(b, key(tabRefs, email), r)
 		if err != nil {
 			return nil, err
 		}
-		if !found || r.Refs > 0 {
+		if !found || r.Refs > 0 || r.TombstoneTick+op.WindowMs > cr.TicksMs {
 			continue
 		}
 		if _, err := load(b, key(tabEmail, email), e); err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
 
@@ -47,8 +48,10 @@ type Applied struct {
 	Changed     []MailboxRef
 	Credentials []store.AccountID // accounts whose credentials changed
 	Settings    bool
+	Cluster     bool           // the replicated time, the upload epoch or another field of the cluster's record changed
 	Dropped     []store.BodyID // bodies that nothing refers to any longer
 	Missing     bool           // some server may lack bodies that it did not lack before
+	Restored    bool           // a checkpoint replaced everything; the other fields but Index say nothing
 }
 
 // Config says where the state lives.
@@ -56,23 +59,26 @@ type Config struct {
 	Dir     string     // empty: in memory
 	Blobs   blob.Store // where inline bodies go
 	Self    store.ServerID
-	Logger  *slog.Logger
-	OnFatal func(error) // must end the process
+	Logger  *slog.Logger // nil: none
+	OnFatal func(error)  // must end the process
 }
 
 // Machine is the replicated state on this node.
 type Machine struct {
 	cfg       Config
 	mu        sync.RWMutex // held for writing while the store is replaced
-	db        kv.Store     // guarded by mu
-	dirName   string       // guarded by mu
+	db        *generation  // guarded by mu
 	posMu     sync.Mutex
 	pos       *storepb.LogPosition // never changed in place; guarded by posMu
+	needsAll  atomic.Bool          // keyNeedsAll is there
 	onApplied []func(Applied)
 }
 
 // Open opens or makes the state.
 func Open(cfg Config) (*Machine, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	m := &Machine{cfg: cfg}
 	if err := m.openCurrent(); err != nil {
 		return nil, err
@@ -83,14 +89,20 @@ func Open(cfg Config) (*Machine, error) {
 		return nil, err
 	}
 	m.pos = pos
+	all, err := has(m.db, keyNeedsAll)
+	if err != nil {
+		m.db.Close()
+		return nil, fmt.Errorf("open the state: %w", err)
+	}
+	m.needsAll.Store(all)
 	return m, nil
 }
 
-// Close ends the use of the state. Views must be closed before.
+// Close ends the use of the state. What Views are still open end it only when they close.
 func (m *Machine) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.db.Close()
+	return m.db.release()
 }
 
 func readPosition(r kv.Reader) (*storepb.LogPosition, error) {
@@ -156,10 +168,14 @@ func (m *Machine) Apply(entries []Entry) error {
 	for ref := range b.changed {
 		b.applied.Changed = append(b.applied.Changed, ref)
 	}
-	for _, f := range m.onApplied {
-		f(b.applied)
-	}
+	m.tell(b.applied)
 	return nil
+}
+
+func (m *Machine) tell(a Applied) {
+	for _, f := range m.onApplied {
+		f(a)
+	}
 }
 
 // command applies one command once: a repeated id gets the stored result, one below the lowest outstanding is rejected.
@@ -273,9 +289,15 @@ func (m *Machine) Persist() error {
 	return m.db.Flush()
 }
 
-// UnsureInline lists the log indexes of inline bodies that were not known to be durable when the process ended and that are gone.
-// They must be put again from the node's own log before it serves.
-func (m *Machine) UnsureInline() ([]uint64, error) {
+// UnsureBody is an inline body that a crash took.
+type UnsureBody struct {
+	Index uint64 // of the log entry that brought it
+	ID    store.BodyID
+}
+
+// UnsureInline lists the inline bodies that were not known to be durable when the process ended and that are gone. They must be put again,
+// by PutInlineAgain with the command from the node's own log, before it serves.
+func (m *Machine) UnsureInline() ([]UnsureBody, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	it, err := m.db.Iter(prefixInline, after(prefixInline))
@@ -283,7 +305,7 @@ func (m *Machine) UnsureInline() ([]uint64, error) {
 		return nil, err
 	}
 	defer it.Close()
-	var out []uint64
+	var out []UnsureBody
 	for ok := it.First(); ok; ok = it.Next() {
 		k := it.Key()[len(prefixInline):]
 		id, err := store.BodyIDFromBytes(k[8:])
@@ -297,7 +319,7 @@ func (m *Machine) UnsureInline() ([]uint64, error) {
 		if has && m.cfg.Blobs.Verify(id) == nil {
 			continue
 		}
-		out = append(out, binary.BigEndian.Uint64(k))
+		out = append(out, UnsureBody{binary.BigEndian.Uint64(k), id})
 	}
 	return out, it.Err()
 }
@@ -360,6 +382,9 @@ func has(r kv.Reader, k []byte) (bool, error) {
 }
 
 // ---- results ----
+
+// CodeUnavailable is the code of a definite rejection that a new attempt, under new ids, may not meet.
+var CodeUnavailable = codeOf(store.ErrUnavailable)
 
 var codes = []error{nil, store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrInvalid, store.ErrOverQuota, store.ErrTooLarge, store.ErrDenied, store.ErrUnavailable}
 

@@ -298,11 +298,11 @@ func TestB7SweepDropsOnlyWhatNothingShows(t *testing.T) {
 	live := func() bool {
 		v := b.View()
 		defer v.Close()
-		found, err := v.HasBody(store.BodyID(ref.Id))
-		if err != nil {
+		_, err := v.BodyEmail(store.BodyID(ref.Id))
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			t.Fatal(err)
 		}
-		return found
+		return err == nil
 	}
 	b.do(sweep)
 	if !live() {
@@ -448,8 +448,8 @@ func TestCheckpointCarriesTheWholeState(t *testing.T) {
 	if _, b, _ := to.Hash(); a != b || to.Position().Index != pos.Index {
 		t.Errorf("hash %s at %d, want %s at %d", b, to.Position().Index, a, pos.Index)
 	}
-	if all, err := to.NeedsAllBodies(); err != nil || !all {
-		t.Errorf("a restored state is said to have its bodies (%v)", err)
+	if !to.NeedsAllBodies() {
+		t.Error("a restored state is said to have its bodies")
 	}
 }
 

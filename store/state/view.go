@@ -16,19 +16,24 @@ import (
 // View is the state at one moment. Close it soon: it keeps old data on disk. Reads of what does not exist answer store.ErrNotFound.
 type View struct {
 	kv.Snapshot
-	m *Machine
+	of *generation
+	m  *Machine
 }
 
-// View takes a view.
+// View takes a view. A restore does not wait for it: it goes on to show the state that was replaced.
 func (m *Machine) View() *View {
-	m.mu.RLock() // until Close: a restore waits for the readers of the old state
-	return &View{m.db.Snapshot(), m}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	m.db.users.Add(1)
+	return &View{m.db.Snapshot(), m.db, m}
 }
 
 // Close gives the view up.
 func (v *View) Close() {
-	_ = v.Snapshot.Close() // only gives up its hold
-	v.m.mu.RUnlock()
+	err := v.Snapshot.Close()
+	if err = errors.Join(err, v.of.release()); err != nil {
+		v.m.cfg.Logger.Warn("close a view of the state", "pkg", "state", "err", err)
+	}
 }
 
 func must(r kv.Reader, k []byte, v proto.Message) error {
@@ -436,6 +441,20 @@ func (v *View) Secret(name string) ([]byte, error) {
 	return raw, err
 }
 
+// BodyEmail is the email that a body is of; store.ErrNotFound when nothing refers to the body, or did and is not swept.
+func (v *View) BodyEmail(id store.BodyID) (store.EmailID, error) {
+	raw, err := v.Get(key(tabBody, id[:]))
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		return 0, store.ErrNotFound
+	case err != nil:
+		return 0, err
+	case len(raw) != 8:
+		return 0, fmt.Errorf("the email of body %v: %d bytes: %w", id, len(raw), store.ErrInvalid)
+	}
+	return store.EmailID(binary.BigEndian.Uint64(raw)), nil
+}
+
 // Missing lists up to limit bodies that a server is not known to hold.
 func (v *View) Missing(server store.ServerID, limit int) (out []store.BodyID, err error) {
 	err = each(v, missingKey(string(server), nil), func(rest, _ []byte) (bool, error) {
@@ -446,22 +465,18 @@ func (v *View) Missing(server store.ServerID, limit int) (out []store.BodyID, er
 	return out, err
 }
 
-// EachBody walks all live bodies, until f says no.
-func (v *View) EachBody(f func(store.BodyID, store.EmailID) bool) error {
+// EachBody walks all live bodies in the order of their ids. An error of f ends the walk and is returned.
+func (v *View) EachBody(f func(store.BodyID, store.EmailID) error) error {
 	var bad error
 	err := eachBody(v, func(raw []byte, email uint64) bool {
-		id, err := store.BodyIDFromBytes(raw)
-		if err != nil {
-			bad = err
-			return false
+		var id store.BodyID
+		if id, bad = store.BodyIDFromBytes(raw); bad == nil {
+			bad = f(id, store.EmailID(email))
 		}
-		return f(id, store.EmailID(email))
+		return bad == nil
 	})
 	return errors.Join(bad, err)
 }
-
-// HasBody tells whether anything refers, or referred and is not swept, to a body.
-func (v *View) HasBody(id store.BodyID) (bool, error) { return has(v, key(tabBody, id[:])) }
 
 // Tombstones lists up to limit emails without references since before the tick.
 func (v *View) Tombstones(before uint64, limit int) (out []store.EmailID, err error) {

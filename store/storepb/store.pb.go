@@ -2529,6 +2529,7 @@ func (x *Tick) GetMs() uint64 {
 type Sweep struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Emails        []uint64               `protobuf:"varint,1,rep,packed,name=emails,proto3" json:"emails,omitempty"`
+	WindowMs      uint64                 `protobuf:"varint,2,opt,name=window_ms,json=windowMs,proto3" json:"window_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2568,6 +2569,13 @@ func (x *Sweep) GetEmails() []uint64 {
 		return x.Emails
 	}
 	return nil
+}
+
+func (x *Sweep) GetWindowMs() uint64 {
+	if x != nil {
+		return x.WindowMs
+	}
+	return 0
 }
 
 type PutSecret struct {
@@ -3483,6 +3491,7 @@ type Server struct {
 	DataIncarnation []byte                 `protobuf:"bytes,4,opt,name=data_incarnation,json=dataIncarnation,proto3" json:"data_incarnation,omitempty"`
 	MaxVersion      uint32                 `protobuf:"varint,5,opt,name=max_version,json=maxVersion,proto3" json:"max_version,omitempty"`
 	ClientAddresses string                 `protobuf:"bytes,6,opt,name=client_addresses,json=clientAddresses,proto3" json:"client_addresses,omitempty"`
+	Boot            uint64                 `protobuf:"varint,7,opt,name=boot,proto3" json:"boot,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -3557,6 +3566,13 @@ func (x *Server) GetClientAddresses() string {
 		return x.ClientAddresses
 	}
 	return ""
+}
+
+func (x *Server) GetBoot() uint64 {
+	if x != nil {
+		return x.Boot
+	}
+	return 0
 }
 
 type ServerList struct {
@@ -4176,9 +4192,10 @@ const file_store_proto_rawDesc = "" +
 	"\fAdvanceEpoch\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\"\x16\n" +
 	"\x04Tick\x12\x0e\n" +
-	"\x02ms\x18\x01 \x01(\x04R\x02ms\"\x1f\n" +
+	"\x02ms\x18\x01 \x01(\x04R\x02ms\"<\n" +
 	"\x05Sweep\x12\x16\n" +
-	"\x06emails\x18\x01 \x03(\x04R\x06emails\"M\n" +
+	"\x06emails\x18\x01 \x03(\x04R\x06emails\x12\x1b\n" +
+	"\twindow_ms\x18\x02 \x01(\x04R\bwindowMs\"M\n" +
 	"\tPutSecret\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\x12\x16\n" +
@@ -4254,7 +4271,7 @@ const file_store_proto_rawDesc = "" +
 	"\x05index\x18\t \x01(\x04R\x05index\"F\n" +
 	"\tEmailRefs\x12\x12\n" +
 	"\x04refs\x18\x01 \x01(\rR\x04refs\x12%\n" +
-	"\x0etombstone_tick\x18\x02 \x01(\x04R\rtombstoneTick\"\xbd\x01\n" +
+	"\x0etombstone_tick\x18\x02 \x01(\x04R\rtombstoneTick\"\xd1\x01\n" +
 	"\x06Server\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -4262,7 +4279,8 @@ const file_store_proto_rawDesc = "" +
 	"\x10data_incarnation\x18\x04 \x01(\fR\x0fdataIncarnation\x12\x1f\n" +
 	"\vmax_version\x18\x05 \x01(\rR\n" +
 	"maxVersion\x12)\n" +
-	"\x10client_addresses\x18\x06 \x01(\tR\x0fclientAddresses\"?\n" +
+	"\x10client_addresses\x18\x06 \x01(\tR\x0fclientAddresses\x12\x12\n" +
+	"\x04boot\x18\a \x01(\x04R\x04boot\"?\n" +
 	"\n" +
 	"ServerList\x121\n" +
 	"\aservers\x18\x01 \x03(\v2\x17.quorumail.store.ServerR\aservers\"e\n" +

@@ -1,0 +1,147 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/storepb"
+)
+
+// copyResult is how one server's copy of a body ended.
+type copyResult struct {
+	server      store.ServerID
+	incarnation [16]byte // of the server's data, if err is nil
+	err         error
+}
+
+// replicate streams a body to all voters, and to this node if it is none, and fills in ref's quorum once a majority of the voters has
+// acknowledged its fsync (B1). For the others it waits Intervals.Straggler; their copies may go on for Intervals.Abandon.
+func (r *Replica) replicate(ctx context.Context, u *Upload, id store.BodyID, ref *storepb.BodyRef) error {
+	voters, configuration := r.cfg.Peers.Voters()
+	if len(voters) == 0 {
+		return fmt.Errorf("no voters are known: %w", store.ErrUnavailable)
+	}
+	if err := r.uploads.load(ref.EncodedBytes); err != nil {
+		return err
+	}
+	targets := slices.Clone(voters)
+	if !slices.Contains(targets, r.cfg.Self) {
+		targets = append(targets, r.cfg.Self)
+	}
+	// The copies outlive this call: one that is nearly done spares the cluster a repair.
+	copying, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	results := make(chan copyResult, len(targets))
+	var left atomic.Int32
+	left.Store(int32(len(targets)))
+	for _, to := range targets {
+		u.retain()
+		r.wg.Add(1)
+		go func() {
+			defer r.wg.Done()
+			res := copyResult{server: to}
+			res.incarnation, res.err = r.copyTo(copying, to, id, ref.Epoch, u)
+			u.release()
+			results <- res
+			if left.Add(-1) == 0 {
+				r.uploads.unload(ref.EncodedBytes)
+				cancel()
+			}
+		}()
+	}
+	ref.Configuration = configuration
+	acks, err := r.gather(ctx, voters, len(targets), results)
+	if err != nil {
+		cancel()
+		return err
+	}
+	ref.Quorum = acks
+	time.AfterFunc(r.cfg.Intervals.Abandon, cancel)
+	return nil
+}
+
+// copyTo makes one copy durable on one server and returns its data's mark.
+func (r *Replica) copyTo(ctx context.Context, to store.ServerID, id store.BodyID, epoch uint64, u *Upload) ([16]byte, error) {
+	if to != r.cfg.Self {
+		return r.put(ctx, to, id, epoch, u.encoded)
+	}
+	err := r.cfg.Blobs.Put(ctx, id, epoch, u.encoded.Open(), u.encoded.CompressedBytes, true)
+	return r.cfg.DataIncarnation, err
+}
+
+// gather collects acknowledgements until a majority of the voters has given one, and a little longer.
+func (r *Replica) gather(ctx context.Context, voters []store.ServerID, targets int, results <-chan copyResult) ([]*storepb.Ack, error) {
+	var acks []*storepb.Ack
+	var failures []error
+	have, open, need := 0, len(voters), len(voters)/2+1
+	var straggler <-chan time.Time
+	for answered := 0; answered < targets; {
+		select {
+		case res := <-results:
+			answered++
+			voter := slices.Contains(voters, res.server)
+			if voter {
+				open--
+			}
+			if res.err != nil {
+				failures = append(failures, fmt.Errorf("%s: %w", res.server, res.err))
+			} else {
+				acks = append(acks, &storepb.Ack{Server: string(res.server), DataIncarnation: res.incarnation[:]})
+				if voter {
+					have++
+				}
+			}
+		case <-straggler:
+			return acks, nil
+		case <-ctx.Done():
+			return nil, tooFew(have, len(voters), append(failures, ctx.Err()))
+		}
+		if have+open < need {
+			return nil, tooFew(have, len(voters), failures)
+		}
+		if have >= need && straggler == nil {
+			t := time.NewTimer(r.cfg.Intervals.Straggler)
+			defer t.Stop()
+			straggler = t.C
+		}
+	}
+	return acks, nil
+}
+
+// tooFew is the error of a body that is not on a majority. Nothing refers to it, so nothing happened.
+func tooFew(have, voters int, failures []error) error {
+	cause := errors.Join(failures...)
+	if errors.Is(cause, store.ErrNoSpace) {
+		return fmt.Errorf("on %d of %d voters: %w: %v", have, voters, store.ErrNoSpace, cause)
+	}
+	return fmt.Errorf("on %d of %d voters: %w: %v", have, voters, store.ErrUnavailable, cause)
+}
+
+// encodedBody is a container that can be read more than once.
+type encodedBody interface {
+	Open() *io.SectionReader
+}
+
+// put streams a body to a peer and waits until it is durable there. A connection that was used before may have died since: then once more
+// on a new one, which is harmless because the peer knows the body by its id.
+func (r *Replica) put(ctx context.Context, to store.ServerID, id store.BodyID, epoch uint64, body encodedBody) (incarnation [16]byte, err error) {
+	for {
+		s, err := r.pools.get(ctx, to, methodPut)
+		if err != nil {
+			return incarnation, err
+		}
+		incarnation, status, err := s.put(ctx, id, epoch, body.Open())
+		s.release(err == nil)
+		if err == nil {
+			return incarnation, statusError(status)
+		}
+		if !s.reused || ctx.Err() != nil {
+			return incarnation, fmt.Errorf("send body %v: %w", id, err)
+		}
+	}
+}

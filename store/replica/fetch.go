@@ -1,0 +1,297 @@
+package replica
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/blob"
+	"github.com/quorumail/quorumail/store/storepb"
+)
+
+const (
+	fetchWorkers = 8
+	// fetchBatch is how many bodies are fetched before the cluster is told; a `have` or `lost` names no more.
+	fetchBatch = 512
+	// fetchDelay lets copies that are on their way arrive by themselves.
+	fetchDelay = 200 * time.Millisecond
+	// maxFetchWait bounds the wait between fruitless attempts.
+	maxFetchWait = 30 * time.Second
+	// maxSuspects bounds what is remembered; the scrub finds the others again.
+	maxSuspects = 1 << 16
+)
+
+// suspects are bodies that this node should have and may not.
+type suspects struct {
+	mu  sync.Mutex
+	ids map[store.BodyID]struct{} // guarded by mu
+}
+
+// Suspect notes that this node's copy of a body may be absent or corrupt: it is looked at, and if so, declared lost and fetched from a peer.
+func (r *Replica) Suspect(id store.BodyID) { r.suspect(id) }
+
+func (r *Replica) suspect(id store.BodyID) {
+	r.suspects.mu.Lock()
+	if len(r.suspects.ids) < maxSuspects {
+		r.suspects.ids[id] = struct{}{}
+	}
+	r.suspects.mu.Unlock()
+	poke(r.fetchNow)
+}
+
+func (s *suspects) take() map[store.BodyID]struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids := s.ids
+	s.ids = map[store.BodyID]struct{}{}
+	return ids
+}
+
+// repairLoop brings the bodies that this node lacks, and tells the cluster.
+func (r *Replica) repairLoop(ctx context.Context) error {
+	wait := r.cfg.Intervals.Fetch
+	for {
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-r.fetchNow:
+			t.Stop()
+			if !pause(ctx, min(fetchDelay, r.cfg.Intervals.Fetch)) {
+				return nil
+			}
+		case <-t.C:
+		}
+		if err := r.repair(ctx); err != nil && ctx.Err() == nil {
+			r.cfg.Logger.Warn("bring missing bodies", "err", err)
+			wait = min(2*wait, maxFetchWait)
+			continue
+		}
+		wait = r.cfg.Intervals.Fetch
+	}
+}
+
+func (r *Replica) repair(ctx context.Context) error {
+	if err := r.declareLost(ctx); err != nil {
+		return err
+	}
+	if r.cfg.Machine.NeedsAllBodies() {
+		if err := r.fetchAll(ctx); err != nil {
+			return fmt.Errorf("fetch the bodies of a checkpoint: %w", err)
+		}
+	}
+	v := r.View()
+	missing, err := v.Missing(r.cfg.Self, maxMissing)
+	v.Close()
+	if err != nil {
+		return fmt.Errorf("list missing bodies: %w", err)
+	}
+	for len(missing) > 0 {
+		n := min(fetchBatch, len(missing))
+		if err := r.bring(ctx, missing[:n], true); err != nil {
+			return err
+		}
+		missing = missing[n:]
+	}
+	return nil
+}
+
+// declareLost says which bodies this node was thought to hold and does not, before it repairs them: until it has, nobody may count on
+// its copy.
+func (r *Replica) declareLost(ctx context.Context) error {
+	ids := r.suspects.take()
+	var lost [][]byte
+	for id := range ids {
+		yes, err := r.isLost(id)
+		if err != nil {
+			return err
+		}
+		if yes {
+			lost = append(lost, id[:])
+		}
+	}
+	for len(lost) > 0 {
+		n := min(fetchBatch, len(lost))
+		op := &storepb.Lost{Server: string(r.cfg.Self), Bodies: lost[:n]}
+		if err := r.maintain(ctx, func(c *storepb.Command) { c.Op = &storepb.Command_Lost{Lost: op} }); err != nil {
+			for _, id := range lost {
+				r.suspect(store.BodyID(id))
+			}
+			return fmt.Errorf("declare %d bodies lost: %w", len(lost), err)
+		}
+		r.cfg.Logger.Warn("bodies are absent or corrupt on this node and will be fetched again", "count", n)
+		lost = lost[n:]
+	}
+	return nil
+}
+
+// isLost tells whether a live body is not readable here and the cluster does not know it yet.
+func (r *Replica) isLost(id store.BodyID) (bool, error) {
+	v := r.View()
+	defer v.Close()
+	if _, err := v.BodyEmail(id); err != nil {
+		if errors.Is(err, store.ErrNotFound) {
+			return false, nil // swept, or never named by a command
+		}
+		return false, err
+	}
+	if known, err := v.IsMissing(r.cfg.Self, id); err != nil || known {
+		return false, err
+	}
+	err := r.cfg.Blobs.Verify(id)
+	if err == nil || errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt) {
+		return err != nil, nil
+	}
+	return false, fmt.Errorf("verify body %v: %w", id, err)
+}
+
+// bring fetches bodies that are not here, makes all of them durable and, if tell, says so to the cluster. It reports the failures after
+// it has told of the successes.
+func (r *Replica) bring(ctx context.Context, ids []store.BodyID, tell bool) error {
+	var mu sync.Mutex
+	var have [][]byte
+	var failures []error
+	var g errgroup.Group
+	g.SetLimit(fetchWorkers)
+	for _, id := range ids {
+		g.Go(func() error {
+			err := r.bringOne(ctx, id)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failures = append(failures, err)
+			} else {
+				have = append(have, id[:])
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := r.cfg.Blobs.Sync(); err != nil { // also for those that were here, of which it is not known that they are durable
+		return fmt.Errorf("sync fetched bodies: %w", err)
+	}
+	if tell && len(have) > 0 {
+		op := &storepb.Have{Server: string(r.cfg.Self), Bodies: have}
+		if err := r.maintain(ctx, func(c *storepb.Command) { c.Op = &storepb.Command_Have{Have: op} }); err != nil {
+			failures = append(failures, fmt.Errorf("tell of %d fetched bodies: %w", len(have), err))
+		}
+	}
+	if len(failures) > 0 {
+		return fmt.Errorf("%d of %d bodies: %w", len(failures), len(ids), failures[0])
+	}
+	return nil
+}
+
+func (r *Replica) bringOne(ctx context.Context, id store.BodyID) error {
+	if has, err := r.cfg.Blobs.Has(id); err != nil || has {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 4*r.cfg.Intervals.Stream)
+	defer cancel()
+	s, err := r.fetch(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	epoch, err := r.currentEpoch()
+	if err != nil {
+		return err
+	}
+	return r.cfg.Blobs.Put(ctx, id, epoch, s.Open(), s.size, true)
+}
+
+// errEnough ends an enumeration early.
+var errEnough = errors.New("enough")
+
+// absent lists up to limit live bodies that are not in this node's store.
+func (r *Replica) absent(limit int) ([]store.BodyID, error) {
+	v := r.View()
+	defer v.Close()
+	var out []store.BodyID
+	err := v.EachBody(func(id store.BodyID, _ store.EmailID) error {
+		has, err := r.cfg.Blobs.Has(id)
+		if err != nil {
+			return err
+		}
+		if !has {
+			if out = append(out, id); len(out) == limit {
+				return errEnough
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, fmt.Errorf("compare bodies with the state: %w", err)
+	}
+	return out, nil
+}
+
+// fetchAll brings every live body after a checkpoint, which holds references only, those of inline bodies too.
+func (r *Replica) fetchAll(ctx context.Context) error {
+	for {
+		ids, err := r.absent(fetchBatch)
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 {
+			break
+		}
+		r.cfg.Logger.Info("fetching bodies of a checkpoint", "count", len(ids))
+		if err := r.bring(ctx, ids, false); err != nil {
+			return err
+		}
+	}
+	if err := r.cfg.Blobs.Sync(); err != nil {
+		return err
+	}
+	return r.cfg.Machine.ClearNeedsAllBodies()
+}
+
+// maxMissing is how many missing bodies are listed at once.
+const maxMissing = 1 << 16
+
+// answerMissing counts, at a barrier, the live bodies that are not on this node (B4).
+func (r *Replica) answerMissing(ctx context.Context, _ store.ServerID, _ []byte) ([]byte, error) {
+	if err := r.barrier(ctx, r.cfg.Intervals.Barrier); err != nil {
+		return nil, err
+	}
+	ids, err := r.absent(maxMissing)
+	if err != nil {
+		return nil, err
+	}
+	v := r.View()
+	defer v.Close()
+	noted, err := v.Missing(r.cfg.Self, maxMissing)
+	if err != nil {
+		return nil, err
+	}
+	return binary.BigEndian.AppendUint64(nil, uint64(max(len(ids), len(noted)))), nil
+}
+
+// MissingAt asks a server to compare its store with the state, at a read barrier, and returns how many live bodies it lacks (B4): a member
+// may vote when it lacks none. It reads the whole index, so it is for rare occasions.
+func (r *Replica) MissingAt(ctx context.Context, server store.ServerID) (int64, error) {
+	var res []byte
+	var err error
+	if server == r.cfg.Self {
+		res, err = r.answerMissing(ctx, server, nil)
+	} else {
+		res, err = r.cfg.Peers.Call(ctx, server, methodMissing, nil)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("ask %s for missing bodies: %w", server, err)
+	}
+	if len(res) != 8 {
+		return 0, fmt.Errorf("ask %s for missing bodies: an answer of %d bytes: %w", server, len(res), store.ErrInvalid)
+	}
+	return int64(binary.BigEndian.Uint64(res)), nil
+}

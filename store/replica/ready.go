@@ -1,0 +1,88 @@
+package replica
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorumail/quorumail/store"
+)
+
+// healthReport is what the last look at the node found.
+type healthReport struct {
+	err    error // Ready's answer
+	quorum error // why nothing can be proposed or confirmed now; nil: it can, as far as known
+}
+
+// disk remembers whether the disk was too full, so that the answer does not flap at the threshold.
+type disk struct {
+	low  bool        // only the readiness loop uses it
+	full atomic.Bool // so little is left that bodies of others are refused too
+}
+
+// Ready is nil when this node can serve. Otherwise its error wraps store.ErrUnavailable (no quorum, or too far behind) or
+// store.ErrNoSpace (it takes no new mail, but serves readers), and says why. It costs nothing: Run looks every Intervals.Ready.
+func (r *Replica) Ready() error { return r.health.Load().err }
+
+// quorumLost says why a request would only hang, so that it can be refused at once.
+func (r *Replica) quorumLost() error { return r.health.Load().quorum }
+
+// watchHealth keeps the answer of Ready fresh. It asks again without a pause while there is no quorum.
+func (r *Replica) watchHealth(ctx context.Context) error {
+	for ctx.Err() == nil {
+		h := r.look(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if old := r.health.Swap(h); (old.err == nil) != (h.err == nil) {
+			if h.err == nil {
+				r.cfg.Logger.Info("node is ready")
+			} else {
+				r.cfg.Logger.Warn("node is not ready", "err", h.err)
+			}
+		}
+		wait := r.cfg.Intervals.Ready
+		if h.quorum != nil {
+			wait = min(wait, 50*time.Millisecond)
+		}
+		pause(ctx, wait)
+	}
+	return nil
+}
+
+func (r *Replica) look(ctx context.Context) *healthReport {
+	space := r.checkDisk()
+	if err := r.barrier(ctx, r.cfg.Intervals.ReadyLimit); err != nil {
+		err = fmt.Errorf("no quorum, or this node is far behind: %w", err)
+		return &healthReport{err: err, quorum: err}
+	}
+	if r.cfg.Lag != nil {
+		if lag := r.cfg.Lag(); lag > r.cfg.MaxLag {
+			return &healthReport{err: fmt.Errorf("%d entries behind, limit %d: %w", lag, r.cfg.MaxLag, store.ErrUnavailable)}
+		}
+	}
+	return &healthReport{err: space}
+}
+
+// checkDisk compares the free space with the threshold: it must rise 10 % above it to count as enough again.
+func (r *Replica) checkDisk() error {
+	if r.cfg.FreeBytes == nil {
+		return nil
+	}
+	free, err := r.cfg.FreeBytes()
+	if err != nil {
+		r.cfg.Logger.Error("ask for the free disk space", "err", err)
+		return nil // not a reason to refuse mail
+	}
+	limit := r.cfg.MinFreeBytes
+	if r.disk.low {
+		limit += limit / 10
+	}
+	r.disk.low = free < limit
+	r.disk.full.Store(free < r.cfg.MinFreeBytes/2)
+	if !r.disk.low {
+		return nil
+	}
+	return fmt.Errorf("%d MiB free, limit %d MiB: %w", free>>20, r.cfg.MinFreeBytes>>20, store.ErrNoSpace)
+}

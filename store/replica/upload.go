@@ -1,0 +1,212 @@
+package replica
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/blob"
+	"github.com/quorumail/quorumail/store/state"
+	"github.com/quorumail/quorumail/store/storepb"
+)
+
+// maxAttempts is how often AddMessage tries anew after definite rejections.
+const maxAttempts = 5
+
+// uploads bounds the bodies that come in at this node.
+type uploads struct {
+	max      int
+	maxBytes int64
+
+	mu    sync.Mutex
+	n     int   // begun and not ended; guarded by mu
+	bytes int64 // encoded, on their way to the voters; guarded by mu
+}
+
+func (u *uploads) begin() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.n >= u.max {
+		return fmt.Errorf("%d bodies are coming in: %w", u.n, store.ErrUnavailable)
+	}
+	u.n++
+	return nil
+}
+
+func (u *uploads) end() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.n--
+}
+
+// load reserves room for a body on its way. A single one always finds room.
+func (u *uploads) load(size int64) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.bytes > 0 && u.bytes+size > u.maxBytes {
+		return fmt.Errorf("%d bytes of bodies are on their way: %w", u.bytes, store.ErrUnavailable)
+	}
+	u.bytes += size
+	return nil
+}
+
+func (u *uploads) unload(size int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.bytes -= size
+}
+
+// Upload takes a body while it streams in, with bounded memory. It is for one goroutine, and ends with Abort or AddMessage.
+type Upload struct {
+	r       *Replica
+	encoder *blob.Encoder
+	size    int64
+
+	mu      sync.Mutex
+	encoded *blob.Encoded // after the first Finish
+	users   int           // of encoded, this Upload included; guarded by mu
+	ended   bool          // guarded by mu
+}
+
+// NewBody begins a body. Errors: store.ErrNoSpace when this node's disk is too full for new mail, store.ErrUnavailable at the limit.
+func (r *Replica) NewBody() (*Upload, error) {
+	if err := r.Ready(); errors.Is(err, store.ErrNoSpace) {
+		return nil, fmt.Errorf("begin a body: %w", err)
+	}
+	if err := r.uploads.begin(); err != nil {
+		return nil, fmt.Errorf("begin a body: %w", err)
+	}
+	return &Upload{r: r, encoder: blob.NewEncoder(r.cfg.SpoolDir), users: 1}, nil
+}
+
+// Write takes raw bytes. Errors: store.ErrTooLarge beyond blob.MaxRawBytes, store.ErrNoSpace for a full spool.
+func (u *Upload) Write(p []byte) (int, error) {
+	n, err := u.encoder.Write(p)
+	u.size += int64(n)
+	return n, err
+}
+
+// Size is how many raw bytes were written.
+func (u *Upload) Size() int64 { return u.size }
+
+// Abort drops what was written, unless AddMessage has taken it over. It may be called more than once.
+func (u *Upload) Abort() {
+	u.mu.Lock()
+	ended := u.ended
+	u.ended = true
+	u.mu.Unlock()
+	if ended {
+		return
+	}
+	if err := u.encoder.Close(); err != nil {
+		u.r.cfg.Logger.Warn("close a spool file", "err", err)
+	}
+	u.r.uploads.end()
+	u.release()
+}
+
+// retain keeps the encoded body until the same number of calls to release, also across Abort.
+func (u *Upload) retain() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.users++
+}
+
+func (u *Upload) release() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.users--; u.users > 0 || u.encoded == nil {
+		return
+	}
+	if err := u.encoded.Close(); err != nil {
+		u.r.cfg.Logger.Warn("close a spool file", "err", err)
+	}
+}
+
+// Finish ends the body and brings it to where a command may refer to it: into the reference itself if it is short, else onto the disks of
+// a majority of the voters (B1). Nothing refers to it yet, so every error leaves nothing behind but an orphan, which is collected (B7).
+// It may be called again, after a definite rejection of the command: then the body travels again, under a new id. Without a deadline ctx
+// gets Intervals.Propose. Errors: store.ErrUnavailable, store.ErrNoSpace, store.ErrTooLarge.
+func (u *Upload) Finish(ctx context.Context) (*storepb.BodyRef, error) {
+	ctx, cancel := u.r.withDeadline(ctx)
+	defer cancel()
+	if err := u.finishEncoding(); err != nil {
+		return nil, fmt.Errorf("finish the body: %w", err)
+	}
+	var nonce [store.NonceBytes]byte
+	if _, err := rand.Read(nonce[:]); err != nil {
+		return nil, fmt.Errorf("choose a nonce: %w: %w", store.ErrUnavailable, err)
+	}
+	id := u.encoded.ID(nonce)
+	epoch, err := u.r.currentEpoch()
+	if err != nil {
+		return nil, err
+	}
+	ref := &storepb.BodyRef{Id: id[:], RawBytes: u.encoded.RawBytes, EncodedBytes: u.encoded.CompressedBytes, Epoch: epoch}
+	if b := u.encoded.Bytes(); b != nil && int64(len(b)) <= u.r.cfg.InlineBytes {
+		ref.Inline = b
+		return ref, nil
+	}
+	if err := u.r.replicate(ctx, u, id, ref); err != nil {
+		return nil, fmt.Errorf("replicate the body: %w", err)
+	}
+	return ref, nil
+}
+
+func (u *Upload) finishEncoding() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended {
+		return fmt.Errorf("it was ended before: %w", os.ErrClosed)
+	}
+	if u.encoded != nil {
+		return nil
+	}
+	encoded, err := u.encoder.Finish()
+	u.encoded = encoded
+	return err
+}
+
+// currentEpoch is the upload epoch as far as this node has applied it. An old one is harmless: the command is rejected.
+func (r *Replica) currentEpoch() (uint64, error) {
+	if e := r.epoch.Load(); e > 0 {
+		return e, nil
+	}
+	v := r.View()
+	defer v.Close()
+	c, err := v.Cluster()
+	if err != nil {
+		return 0, fmt.Errorf("read the upload epoch: %w: %w", store.ErrUnavailable, err)
+	}
+	r.epoch.CompareAndSwap(0, c.Epoch) // whoever applies later is right
+	return c.Epoch, nil
+}
+
+// AddMessage finishes the body, sets msg.Body and proposes the message. After a definite rejection by the state (the voters have changed,
+// or the upload epoch) it tries anew under new ids, a few times, within ctx. The upload has ended when it returns. Errors are those of
+// Finish and Propose.
+func (r *Replica) AddMessage(ctx context.Context, up *Upload, msg *storepb.AddMessage) (*storepb.Result, error) {
+	defer up.Abort()
+	ctx, cancel := r.withDeadline(ctx)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		ref, err := up.Finish(ctx)
+		if err != nil {
+			return nil, err
+		}
+		msg.Body = ref
+		res, err := r.propose(ctx, func(c *storepb.Command) { c.Op = &storepb.Command_AddMessage{AddMessage: msg} })
+		if err != nil {
+			return nil, fmt.Errorf("add a message: %w", err)
+		}
+		if res.Code != state.CodeUnavailable || attempt == maxAttempts || !pause(ctx, time.Duration(attempt)*20*time.Millisecond) {
+			return res, state.ResultError(res)
+		}
+		r.cfg.Logger.Info("message was rejected, trying anew", "attempt", attempt, "detail", res.Detail)
+	}
+}
