@@ -29,6 +29,8 @@ func (n *node) registerAdmin() {
 	})
 	admin.Handle(n.admin, "check", func(context.Context, admin.Empty) (admin.Empty, error) { return admin.Empty{}, n.machine.Check() })
 	admin.Handle(n.admin, "node.remove", n.removeNode)
+	admin.Handle(n.admin, "profile", admin.TakeProfile)
+	admin.Handle(n.admin, "spent", n.spent)
 }
 
 func (n *node) status(context.Context, admin.Empty) (admin.Status, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/quorumail/quorumail/ops/admin"
 	"github.com/quorumail/quorumail/ops/bench"
 )
 
@@ -25,6 +27,9 @@ func benchCommand() *cobra.Command {
 				return err
 			}
 			o.Accounts = []bench.Account{{Address: args[0], Password: password}}
+			if o.Spent, err = spentBy(cmd); err != nil {
+				return err
+			}
 			r, err := bench.Run(cmd.Context(), o)
 			if err != nil {
 				return err
@@ -40,11 +45,23 @@ func benchCommand() *cobra.Command {
 	return c
 }
 
+// spentBy asks the node of this machine what all nodes have used; nil when there is no such node.
+func spentBy(cmd *cobra.Command) (func(context.Context) (bench.Spent, error), error) {
+	c, err := client(cmd)
+	if err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "Processor time and bytes written are not told: %v\n", err)
+		return nil, nil
+	}
+	return func(ctx context.Context) (s bench.Spent, err error) {
+		return s, c.Call(ctx, "spent", admin.Empty{}, &s)
+	}, nil
+}
+
 func printBench(cmd *cobra.Command, r bench.Result) error {
 	if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(r)
 	}
-	f := func(v float64) string { return fmt.Sprintf("%.1f", v) }
-	return show(cmd, r, "CLIENTS BYTES MESSAGES ZSTD-RATIO DELIVERED/S ACK-P50-MS ACK-P99-MS VISIBLE-P50-MS VISIBLE-P99-MS", [][]string{{strconv.Itoa(r.Clients), strconv.Itoa(r.SizeBytes),
-		strconv.Itoa(r.Messages), fmt.Sprintf("%.2f", r.Ratio), f(r.PerSecond), f(r.AckP50Ms), f(r.AckP99Ms), f(r.VisibleP50Ms), f(r.VisibleP99Ms)}})
+	rounded := func(v float64) string { return fmt.Sprintf("%.1f", v) }
+	return show(cmd, r, "CLIENTS BYTES MESSAGES ZSTD-RATIO DELIVERED/S ACK-P50-MS ACK-P99-MS VISIBLE-P50-MS VISIBLE-P99-MS CPU-MS/MSG WRITTEN-BYTES/MSG", [][]string{{strconv.Itoa(r.Clients), strconv.Itoa(r.SizeBytes),
+		strconv.Itoa(r.Messages), fmt.Sprintf("%.2f", r.Ratio), rounded(r.PerSecond), rounded(r.AckP50Ms), rounded(r.AckP99Ms), rounded(r.VisibleP50Ms), rounded(r.VisibleP99Ms), fmt.Sprintf("%.2f", r.CPUMsPerMessage), strconv.FormatInt(r.WrittenPer, 10)}})
 }

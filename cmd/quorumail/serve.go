@@ -166,6 +166,7 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 		Before: func(c *cluster.Node) {
 			n.cluster, log.n = c, c
 			pp.open(c)
+			c.Handle(methodSpent, answerSpent)
 			c.Handle("failed-logins", func(_ context.Context, _ cluster.ServerID, batch []byte) ([]byte, error) {
 				return nil, n.directory.Receive(batch)
 			})

@@ -27,8 +27,8 @@ type Options struct {
 
 // Spent is what processes have used: seconds of processor time and bytes written to disk.
 type Spent struct {
-	CPUSeconds   float64
-	WrittenBytes int64
+	CPUSeconds   float64 `json:"cpu_seconds"`
+	WrittenBytes int64   `json:"written_bytes"`
 }
 
 // Result is one measurement.
