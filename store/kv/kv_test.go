@@ -54,6 +54,15 @@ func TestMemory(t *testing.T) {
 	kvtest.Test(t, func(*testing.T) kv.Store { return kv.NewMemory() })
 }
 
+// combining is a store whose batches are combined.
+type combining struct{ kv.Store }
+
+func (c combining) NewBatch() kv.Batch { return kv.Combine(c.Store.NewBatch()) }
+
+func TestCombinedBatches(t *testing.T) {
+	kvtest.Test(t, func(*testing.T) kv.Store { return combining{kv.NewMemory()} })
+}
+
 func TestNotFoundIsTheStoresNotFound(t *testing.T) {
 	if _, err := kv.NewMemory().Get([]byte("x")); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("got %v", err)

@@ -138,7 +138,7 @@ type batch struct {
 func (m *Machine) Apply(entries []Entry) error {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	b := &batch{Batch: m.db.NewBatch(), m: m, pos: proto.CloneOf(m.Position()), changed: map[MailboxRef]bool{}}
+	b := &batch{Batch: kv.Combine(m.db.NewBatch()), m: m, pos: proto.CloneOf(m.Position()), changed: map[MailboxRef]bool{}}
 	defer b.Close()
 	for _, e := range entries {
 		if e.Index <= b.pos.Index {
@@ -207,20 +207,23 @@ func (b *batch) once(c *storepb.Command) (*storepb.Result, error) {
 	if inc.Retired || c.Seq < inc.Lowest {
 		return refuse(store.ErrUnavailable, "the proposer gave this command up"), nil
 	}
-	old := &storepb.Result{}
-	if found, err := load(b, key(tabResult, c.Incarnation, c.Seq), old); err != nil || found {
-		return old, err
+	if c.Seq <= inc.Highest { // else it is new, and need not be looked for
+		old := &storepb.Result{}
+		if found, err := load(b, key(tabResult, c.Incarnation, c.Seq), old); err != nil || found {
+			return old, err
+		}
 	}
-	for seq := inc.Lowest; seq < c.Lowest; seq++ {
+	for seq := inc.Lowest; seq < min(c.Lowest, inc.Highest+1); seq++ {
 		if err := b.Delete(key(tabResult, c.Incarnation, seq)); err != nil {
 			return nil, err
 		}
 	}
-	if c.Lowest > inc.Lowest || inc.LastIndex == 0 {
-		inc.Lowest, inc.LastIndex = max(inc.Lowest, c.Lowest), b.pos.Index
-		if err := b.save(key(tabIncarnation, c.Incarnation), inc); err != nil {
-			return nil, err
-		}
+	inc.Lowest, inc.Highest = max(inc.Lowest, c.Lowest), max(inc.Highest, c.Seq)
+	if inc.LastIndex == 0 {
+		inc.LastIndex = b.pos.Index
+	}
+	if err := b.save(key(tabIncarnation, c.Incarnation), inc); err != nil {
+		return nil, err
 	}
 	res, err := b.operation(c)
 	if err != nil {
