@@ -18,9 +18,7 @@ const (
 
 // Has implements Store.
 func (d *Disk) Has(id store.BodyID) (bool, error) {
-	if _, err := lookup(d.index, id); errors.Is(err, ErrNotFound) {
-		return false, nil
-	} else if err != nil {
+	if found, err := d.index.Has(bodyKey(id)); err != nil || !found {
 		return false, err
 	}
 	bad, err := d.isCorrupt(d.index, id)

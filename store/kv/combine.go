@@ -41,6 +41,13 @@ func (c *combined) Get(key []byte) ([]byte, error) {
 	return bytes.Clone(p.value), nil
 }
 
+func (c *combined) Has(key []byte) (bool, error) {
+	if p := c.of[string(key)]; p != nil {
+		return p.present, nil
+	}
+	return c.b.Has(key)
+}
+
 func (c *combined) Set(key, value []byte) error {
 	if err := checkSet(key, value, c.Len()); err != nil {
 		return err

@@ -33,6 +33,8 @@ var (
 type Reader interface {
 	// Get returns the value of key, the caller's own copy, or ErrNotFound.
 	Get(key []byte) (value []byte, err error)
+	// Has tells whether key is there. For one that is mostly absent, such as a fresh random id, it is far cheaper than Get.
+	Has(key []byte) (bool, error)
 	// Iter walks the keys in [lower, upper) of the state at the time of the call; nil is no bound. It must be closed before the
 	// store is. The bounds must not be changed while it is open.
 	Iter(lower, upper []byte) (Iterator, error)

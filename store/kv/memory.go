@@ -23,6 +23,7 @@ func (m *memory) state() *node {
 }
 
 func (m *memory) Get(key []byte) ([]byte, error) { return memorySnapshot{m.state()}.Get(key) }
+func (m *memory) Has(key []byte) (bool, error)   { return memorySnapshot{m.state()}.Has(key) }
 func (m *memory) Iter(lower, upper []byte) (Iterator, error) {
 	return memorySnapshot{m.state()}.Iter(lower, upper)
 }
@@ -55,6 +56,8 @@ func (s memorySnapshot) Get(key []byte) ([]byte, error) {
 	}
 	return append([]byte{}, n.value...), nil
 }
+
+func (s memorySnapshot) Has(key []byte) (bool, error) { return find(s.root, key) != nil, nil }
 
 func (s memorySnapshot) Iter(lower, upper []byte) (Iterator, error) {
 	return &memoryIterator{root: s.root, lower: lower, upper: upper}, nil
@@ -120,6 +123,7 @@ func (b *memoryBatch) state() memorySnapshot {
 }
 
 func (b *memoryBatch) Get(key []byte) ([]byte, error) { return b.state().Get(key) }
+func (b *memoryBatch) Has(key []byte) (bool, error)   { return b.state().Has(key) }
 func (b *memoryBatch) Iter(lower, upper []byte) (Iterator, error) {
 	return b.state().Iter(lower, upper)
 }

@@ -139,6 +139,7 @@ func (s *pebbleStore) beforeFlush(hook func() error) {
 }
 
 func (s *pebbleStore) Get(key []byte) ([]byte, error) { return pebbleGet(s.db, key) }
+func (s *pebbleStore) Has(key []byte) (bool, error)   { return pebbleHas(s.db, key) }
 func (s *pebbleStore) Iter(lower, upper []byte) (Iterator, error) {
 	return pebbleIter(s.db, lower, upper)
 }
@@ -187,6 +188,7 @@ func (s *pebbleStore) Metrics() Metrics {
 type pebbleSnapshot struct{ s *pebble.Snapshot }
 
 func (s pebbleSnapshot) Get(key []byte) ([]byte, error) { return pebbleGet(s.s, key) }
+func (s pebbleSnapshot) Has(key []byte) (bool, error)   { return pebbleHas(s.s, key) }
 func (s pebbleSnapshot) Iter(lower, upper []byte) (Iterator, error) {
 	return pebbleIter(s.s, lower, upper)
 }
@@ -205,6 +207,20 @@ func pebbleGet(r pebble.Reader, key []byte) ([]byte, error) {
 		own = []byte{} // an empty value is there
 	}
 	return own, closer.Close()
+}
+
+// pebbleHas asks the filters of all levels. Get leaves out those of the lowest level, where most keys are, because it expects to find its
+// key there: for one that is absent it would read a block from the disk.
+func pebbleHas(r pebble.Reader, key []byte) (bool, error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: key, UpperBound: append(bytes.Clone(key), 0), UseL6Filters: true})
+	if err != nil {
+		return false, fmt.Errorf("look for key: %w", err)
+	}
+	found := it.SeekPrefixGE(key)
+	if err := errors.Join(it.Error(), it.Close()); err != nil {
+		return false, fmt.Errorf("look for key: %w", err)
+	}
+	return found, nil
 }
 
 // pebbleLogger passes on what matters and drops the daily chatter.

@@ -14,6 +14,7 @@ type pebbleBatch struct {
 }
 
 func (b *pebbleBatch) Get(key []byte) ([]byte, error) { return pebbleGet(b.b, key) }
+func (b *pebbleBatch) Has(key []byte) (bool, error)   { return pebbleHas(b.b, key) }
 func (b *pebbleBatch) Iter(lower, upper []byte) (Iterator, error) {
 	return pebbleIter(b.b, lower, upper)
 }

@@ -120,7 +120,7 @@ func (b *batch) checkBody(ref *storepb.BodyRef) (*storepb.Result, error) {
 	if ref.Epoch+1 < cr.Epoch {
 		return refuse(store.ErrUnavailable, "the body was uploaded too long ago"), nil
 	}
-	if found, err := has(b, key(tabBody, ref.Id)); err != nil || found {
+	if found, err := b.Has(key(tabBody, ref.Id)); err != nil || found {
 		return refuse(store.ErrUnavailable, "a body of this id is in use"), err
 	}
 	if len(ref.Inline) > 0 {

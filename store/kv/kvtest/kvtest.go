@@ -16,6 +16,7 @@ import (
 func Test(t *testing.T, open func(t *testing.T) kv.Store) {
 	for name, test := range map[string]func(*testing.T, kv.Store){
 		"AbsentKeyIsNotFound":        absent,
+		"HasAgreesWithGet":           agrees,
 		"BatchIsSeenWholly":          wholly,
 		"BatchSeesItsOwnWrites":      ownWrites,
 		"BatchIsDroppedByClose":      dropped,
@@ -44,6 +45,29 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func agrees(t *testing.T, s kv.Store) {
+	put(t, s, "a", "1", "b", "", "gone", "x")
+	b := s.NewBatch()
+	defer b.Close()
+	must(t, b.Set([]byte("c"), nil))
+	must(t, b.Delete([]byte("gone")))
+	snap := s.Snapshot()
+	defer snap.Close()
+	for _, r := range []kv.Reader{s, b, snap} {
+		for _, k := range []string{"a", "b", "c", "gone", "aa", "z"} {
+			_, err := r.Get([]byte(k))
+			found, herr := r.Has([]byte(k))
+			if herr != nil || found != (err == nil) {
+				t.Errorf("%T: Has(%q) is %v, %v; Get says %v", r, k, found, herr, err)
+			}
+		}
+	}
+	must(t, s.Flush())
+	if found, err := s.Has([]byte("a")); err != nil || !found {
+		t.Errorf("after a flush: %v, %v", found, err)
 	}
 }
 
