@@ -397,6 +397,38 @@ func TestCheckpointBringsNoBodies(t *testing.T) {
 	})
 }
 
+// TestJoinerFetchesWhatCameBeforeItWasAMember: between its checkpoint and its membership bodies go to the members only, and nobody notes that
+// the newcomer lacks them.
+func TestJoinerFetchesWhatCameBeforeItWasAMember(t *testing.T) {
+	c := newTestCluster(t)
+	account := c.account()
+	n := c.nodes[2]
+	c.setMembers("n1", "n2")
+	c.everywhere()
+	n.holdApply(true)
+	first := c.nodes[0].mustAdd(account, message(100))
+	_, _, r, err := c.nodes[0].machine.Checkpoint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := n.machine.Restore(r); err != nil {
+		t.Fatal(err)
+	}
+	c.wait("the bodies of the checkpoint", func() bool { return n.has(first) })
+	second := c.nodes[0].mustAdd(account, message(30_000))
+	n.holdApply(false)
+	c.everywhere()
+	if !n.machine.NeedsAllBodies() {
+		t.Error("it thinks that it is whole before it is a member")
+	}
+	c.setMembers("n1", "n2", "n3")
+	c.wait("everything", func() bool { return n.has(second) && !n.machine.NeedsAllBodies() })
+	if lacks, err := c.nodes[0].MissingAt(context.Background(), "n3"); err != nil || lacks != 0 {
+		t.Errorf("%d bodies missing, %v", lacks, err)
+	}
+}
+
 // TestB4MissingAt: a server's own index tells what it lacks, not the state.
 func TestB4MissingAt(t *testing.T) {
 	c := newTestCluster(t)

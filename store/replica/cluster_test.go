@@ -242,6 +242,20 @@ func (c *testCluster) append(cmd []byte, times int) {
 	c.grown.Broadcast()
 }
 
+// setMembers changes the membership by an entry of the log; all members vote.
+func (c *testCluster) setMembers(ids ...store.ServerID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	index := uint64(len(c.entries) + 1)
+	position := &storepb.LogPosition{ConfigurationIndex: index}
+	for _, id := range ids {
+		position.Servers = append(position.Servers, &storepb.ConfiguredServer{Id: string(id), Voter: true})
+	}
+	c.entries = append(c.entries, state.Entry{Index: index, Term: 1, Configuration: position})
+	c.voters = ids
+	c.grown.Broadcast()
+}
+
 func (n *testNode) barrierOnLog(ctx context.Context) error {
 	if n.noLog.Load() {
 		return fmt.Errorf("no leader: %w", store.ErrUnavailable)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/blob"
+	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -213,9 +214,7 @@ func (r *Replica) bringOne(ctx context.Context, id store.BodyID) error {
 var errEnough = errors.New("enough")
 
 // absent lists up to limit live bodies that are not in this node's store.
-func (r *Replica) absent(limit int) ([]store.BodyID, error) {
-	v := r.View()
-	defer v.Close()
+func (r *Replica) absent(v *state.View, limit int) ([]store.BodyID, error) {
 	var out []store.BodyID
 	err := v.EachBody(func(id store.BodyID, _ store.EmailID) error {
 		has, err := r.cfg.Blobs.Has(id)
@@ -235,12 +234,16 @@ func (r *Replica) absent(limit int) ([]store.BodyID, error) {
 	return out, nil
 }
 
-// fetchAll brings every live body after a checkpoint, which holds references only, those of inline bodies too.
+// fetchAll brings every live body after a checkpoint, which holds references only, those of inline bodies too. It is not over before the
+// state counts this node among the members: what came until then was sent to the members only, and nobody noted that this node lacks it.
 func (r *Replica) fetchAll(ctx context.Context) error {
 	for {
-		ids, err := r.absent(fetchBatch)
+		ids, member, err := r.absentOf(fetchBatch)
 		if err != nil {
 			return err
+		}
+		if len(ids) == 0 && !member {
+			return nil // and again at the next look
 		}
 		if len(ids) == 0 {
 			break
@@ -256,6 +259,21 @@ func (r *Replica) fetchAll(ctx context.Context) error {
 	return r.cfg.Machine.ClearNeedsAllBodies()
 }
 
+// absentOf lists absent bodies at one moment, and tells whether this node was a member then.
+func (r *Replica) absentOf(limit int) (ids []store.BodyID, member bool, err error) {
+	v := r.View()
+	defer v.Close()
+	at, err := v.Position()
+	if err != nil {
+		return nil, false, err
+	}
+	for _, s := range at.Servers {
+		member = member || s.Id == string(r.cfg.Self)
+	}
+	ids, err = r.absent(v, limit)
+	return ids, member, err
+}
+
 // maxMissing is how many missing bodies are listed at once.
 const maxMissing = 1 << 16
 
@@ -264,12 +282,15 @@ func (r *Replica) answerMissing(ctx context.Context, _ store.ServerID, _ []byte)
 	if err := r.barrier(ctx, r.cfg.Intervals.Barrier); err != nil {
 		return nil, err
 	}
-	ids, err := r.absent(maxMissing)
+	v := r.View()
+	defer v.Close()
+	ids, err := r.absent(v, maxMissing)
 	if err != nil {
 		return nil, err
 	}
-	v := r.View()
-	defer v.Close()
+	for _, id := range ids {
+		r.suspect(id) // of those that are noted too nothing comes
+	}
 	noted, err := v.Missing(r.cfg.Self, maxMissing)
 	if err != nil {
 		return nil, err
