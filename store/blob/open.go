@@ -104,7 +104,9 @@ func (d *Disk) indexFailed(err error) {
 
 // newIndex begins an empty index; the segments fill it. A file says so until that is done, or a crash would leave half an index.
 func (d *Disk) newIndex(reason error) error {
-	d.log.Warn("the index of the bodies is rebuilt from the segments", "err", reason)
+	if d.next > 1 { // a store without segments is a new one
+		d.log.Warn("the index of the bodies is rebuilt from the segments", "err", reason)
+	}
 	if err := d.disk.WriteFile(d.path(badIndex), []byte("rebuild\n"), 0o600); err != nil {
 		return err
 	}

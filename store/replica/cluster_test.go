@@ -76,7 +76,7 @@ func quick() Intervals {
 	const never = 24 * time.Hour
 	return Intervals{Propose: 5 * time.Second, Barrier: time.Second, Straggler: 20 * time.Millisecond, Abandon: 200 * time.Millisecond, Stream: 2 * time.Second,
 		StreamIdle: 5 * time.Second, Ready: 10 * time.Millisecond, ReadyLimit: 500 * time.Millisecond, Fetch: 10 * time.Millisecond,
-		Tick: never, Epoch: never, Sweep: never, Compact: never, Scrub: never, Orphans: never, Maintenance: 2 * time.Second}
+		Tick: never, Epoch: never, Sweep: never, Compact: never, Scrub: never, Reconcile: never, Maintenance: 2 * time.Second}
 }
 
 func newTestCluster(t *testing.T, change ...func(*Config)) *testCluster {

@@ -13,7 +13,7 @@ import (
 const (
 	// sweepBatch is how many emails one sweep names.
 	sweepBatch = 1000
-	// maxDeletes bounds what is remembered; the search for orphans finds the others.
+	// maxDeletes bounds what is remembered; reconcile finds the others.
 	maxDeletes = 1 << 17
 )
 
@@ -39,7 +39,7 @@ func (d *deletes) take() []store.BodyID {
 	return ids
 }
 
-// deleteLoop deletes this node's copies of swept bodies. If the process dies first, the search for orphans finds them.
+// deleteLoop deletes this node's copies of swept bodies. If the process dies first, reconcile finds them.
 func (r *Replica) deleteLoop(ctx context.Context) error {
 	for {
 		select {
@@ -108,35 +108,30 @@ func (r *Replica) advanceEpoch(ctx context.Context) error {
 	return err
 }
 
-// orphan is a candidate for deletion.
-type orphan struct {
-	id    store.BodyID
-	epoch uint64
-}
-
-// dropOrphans deletes bodies that nothing refers to and that no command can name any more: Apply rejects an upload epoch older than
+// reconcile compares this node's bodies with the state. What it lacks is fetched: a file of bodies may be lost, which no scrub and no reader
+// notices. And it deletes bodies that nothing refers to and that no command can name any more: Apply rejects an upload epoch older than
 // current-1, so what is of current-2 or older and not referred to in the state never will be (B7).
-func (r *Replica) dropOrphans(ctx context.Context) error {
+func (r *Replica) reconcile(ctx context.Context) error {
 	v := r.View()
+	defer v.Close()
 	c, err := v.Cluster()
-	v.Close()
 	if err != nil {
 		return fmt.Errorf("read the cluster's record: %w", err)
 	}
-	var page []orphan
+	var page []stored
 	flush := func() error {
 		defer func() { page = page[:0] }()
 		return r.dropUnreferenced(page)
 	}
-	err = r.cfg.Blobs.Each(func(id store.BodyID, epoch uint64, _ int64) error {
-		if err := ctx.Err(); err != nil {
-			return err
+	err = r.compare(v, func(id store.BodyID) error {
+		r.suspect(id)
+		return ctx.Err()
+	}, func(b stored) error {
+		if b.epoch+2 > c.Epoch {
+			return ctx.Err()
 		}
-		if epoch+2 > c.Epoch {
-			return nil
-		}
-		if page = append(page, orphan{id, epoch}); len(page) < fetchBatch {
-			return nil
+		if page = append(page, b); len(page) < fetchBatch {
+			return ctx.Err()
 		}
 		return flush()
 	})
@@ -144,13 +139,13 @@ func (r *Replica) dropOrphans(ctx context.Context) error {
 		err = flush()
 	}
 	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("look for orphans: %w", err)
+		return fmt.Errorf("compare the bodies with the state: %w", err)
 	}
 	return nil
 }
 
 // dropUnreferenced deletes those of a page that a view taken now does not know. It is at least as new as the epoch that made them old.
-func (r *Replica) dropUnreferenced(page []orphan) error {
+func (r *Replica) dropUnreferenced(page []stored) error {
 	v := r.View()
 	defer v.Close()
 	for _, o := range page {

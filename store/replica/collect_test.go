@@ -81,7 +81,7 @@ func TestB7Orphan(t *testing.T) {
 	}
 	orphan := store.BodyID(ref.Id)
 	for epochs := range 3 {
-		if err := n.dropOrphans(ctx); err != nil {
+		if err := n.reconcile(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if want := epochs < 2; n.has(orphan) != want || !n.has(live) {

@@ -71,7 +71,7 @@ type Intervals struct {
 	Sweep       time.Duration // the leader: between two looks for expired tombstones; default 1 min
 	Compact     time.Duration // between two compactions; default 10 min
 	Scrub       time.Duration // between two scrubs; the first is after a tenth of it; default 24 h
-	Orphans     time.Duration // between two searches for bodies that nothing refers to; default 1 h
+	Reconcile   time.Duration // between two comparisons of the bodies with the state; the first is after a sixtieth of it; default 1 h
 	Maintenance time.Duration // deadline of one background proposal; default 10 s
 }
 
@@ -175,6 +175,6 @@ func (i *Intervals) setDefaults() {
 	orDefault(&i.Sweep, time.Minute)
 	orDefault(&i.Compact, 10*time.Minute)
 	orDefault(&i.Scrub, 24*time.Hour)
-	orDefault(&i.Orphans, time.Hour)
+	orDefault(&i.Reconcile, time.Hour)
 	orDefault(&i.Maintenance, 10*time.Second)
 }

@@ -10,6 +10,7 @@
 //	          ─► longer: to the stores of all voters at once, each durable when it acknowledges; Finish returns when a majority has (B1)
 //	OpenBody  this node's store ─► or else a holder's, checked by digest before a byte is given out (B3, B9)
 //	repair    missing or lost bodies ─► fetched from a holder ─► fsync ─► a `have` command: durable before the cluster counts on it
+//	reconcile this node's bodies against the state, side by side: what is absent is declared lost and fetched, what is unknown and old deleted
 //	collect   `sweep` applied ─► local copies deleted; uploads that no command ever named are deleted two upload epochs later (B7)
 //
 // A command has an id, (incarnation, sequence), and carries the lowest sequence of its incarnation that is still outstanding. The state

@@ -12,7 +12,6 @@ import (
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/blob"
-	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -210,30 +209,6 @@ func (r *Replica) bringOne(ctx context.Context, id store.BodyID) error {
 	return r.cfg.Blobs.Put(ctx, id, epoch, s.Open(), s.size, true)
 }
 
-// errEnough ends an enumeration early.
-var errEnough = errors.New("enough")
-
-// absent lists up to limit live bodies that are not in this node's store.
-func (r *Replica) absent(v *state.View, limit int) ([]store.BodyID, error) {
-	var out []store.BodyID
-	err := v.EachBody(func(id store.BodyID, _ store.EmailID) error {
-		has, err := r.cfg.Blobs.Has(id)
-		if err != nil {
-			return err
-		}
-		if !has {
-			if out = append(out, id); len(out) == limit {
-				return errEnough
-			}
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errEnough) {
-		return nil, fmt.Errorf("compare bodies with the state: %w", err)
-	}
-	return out, nil
-}
-
 // fetchAll brings every live body after a checkpoint, which holds references only, those of inline bodies too. It is not over before the
 // state counts this node among the members: what came until then was sent to the members only, and nobody noted that this node lacks it.
 func (r *Replica) fetchAll(ctx context.Context) error {
@@ -257,21 +232,6 @@ func (r *Replica) fetchAll(ctx context.Context) error {
 		return err
 	}
 	return r.cfg.Machine.ClearNeedsAllBodies()
-}
-
-// absentOf lists absent bodies at one moment, and tells whether this node was a member then.
-func (r *Replica) absentOf(limit int) (ids []store.BodyID, member bool, err error) {
-	v := r.View()
-	defer v.Close()
-	at, err := v.Position()
-	if err != nil {
-		return nil, false, err
-	}
-	for _, s := range at.Servers {
-		member = member || s.Id == string(r.cfg.Self)
-	}
-	ids, err = r.absent(v, limit)
-	return ids, member, err
 }
 
 // maxMissing is how many missing bodies are listed at once.

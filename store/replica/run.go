@@ -38,7 +38,7 @@ func (r *Replica) Run(ctx context.Context) error {
 		loop(func(ctx context.Context) error { return r.every(ctx, l.every, l.every, l.what, r.leading(l.do)) })
 	}
 	loop(func(ctx context.Context) error {
-		return r.every(ctx, i.Orphans, i.Orphans, "look for orphans", r.dropOrphans)
+		return r.every(ctx, i.Reconcile/60, i.Reconcile, "reconcile", r.reconcile)
 	})
 	loop(func(ctx context.Context) error { return r.every(ctx, i.Compact, i.Compact, "compact", r.compact) })
 	loop(func(ctx context.Context) error { return r.every(ctx, i.Scrub/10, i.Scrub, "scrub", r.scrub) })
