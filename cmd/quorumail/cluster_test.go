@@ -51,12 +51,12 @@ func TestMain(m *testing.M) {
 // devCluster is a cluster of real processes, begun by "quorumail dev --json".
 type devCluster struct {
 	dev.Description
-	t   *testing.T
+	t   testing.TB
 	dir string
 	cmd *exec.Cmd
 }
 
-func startCluster(t *testing.T, nodes, accounts int) *devCluster {
+func startCluster(t testing.TB, nodes, accounts int) *devCluster {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts real processes; run without -short")

@@ -126,7 +126,7 @@ func adminCommand() *cobra.Command {
 		}
 		return show(cmd, h, "INDEX HASH", [][]string{{strconv.FormatUint(h.Index, 10), h.Hash}})
 	}}))
-	c.AddCommand(profileCommand())
+	c.AddCommand(profileCommand(), spentCommand())
 	return c
 }
 

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
 	"github.com/quorumail/quorumail/cluster"
 	"github.com/quorumail/quorumail/ops/admin"
 	"github.com/quorumail/quorumail/ops/bench"
@@ -16,6 +18,17 @@ import (
 
 // methodSpent is the call by which nodes ask each other what they have used.
 const methodSpent = "node/spent"
+
+func spentCommand() *cobra.Command {
+	return withJSON(&cobra.Command{Use: "spent", Short: "What all nodes have used since they started: processor time, and bytes written to disk", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := call[bench.Spent](cmd, "spent", admin.Empty{})
+			if err != nil {
+				return err
+			}
+			return show(cmd, s, "CPU-SECONDS WRITTEN-BYTES", [][]string{{fmt.Sprintf("%.2f", s.CPUSeconds), strconv.FormatInt(s.WrittenBytes, 10)}})
+		}})
+}
 
 // processSpent is what this process has used since it started: processor time, and bytes that it made the disk write.
 func processSpent() (bench.Spent, error) {
