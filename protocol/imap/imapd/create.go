@@ -27,16 +27,23 @@ func (s *session) create(ctx context.Context, cmd *imap.Command) (answer, error)
 	case len(args.SpecialUse) == 1:
 		use = string(args.SpecialUse[0])
 	}
-	// RFC 9051 §6.3.4: superior names are made too. One that another client makes meanwhile is as good.
+	if err := s.createAbove(ctx, name); err != nil {
+		return answer{}, err
+	}
+	return answer{}, s.createOne(ctx, name, use)
+}
+
+// createAbove makes the superiors of a name (RFC 9051 §6.3.4, §6.3.6). One that another client makes meanwhile is as good.
+func (s *session) createAbove(ctx context.Context, name string) error {
 	for i, c := range name {
 		if c != delimiter || i == 0 {
 			continue
 		}
 		if err := s.createOne(ctx, name[:i], ""); err != nil && !errors.Is(err, store.ErrExists) {
-			return answer{}, err
+			return err
 		}
 	}
-	return answer{}, s.createOne(ctx, name, use)
+	return nil
 }
 
 func (s *session) createOne(ctx context.Context, name, use string) error {
@@ -72,6 +79,15 @@ func (s *session) rename(ctx context.Context, cmd *imap.Command) (answer, error)
 		return answer{}, err
 	}
 	to := mailboxName(strings.TrimSuffix(args.To, string(delimiter)))
+	if _, err := s.mailbox(to); err == nil {
+		return answer{}, store.ErrExists
+	}
+	if strings.HasPrefix(to, mb.GetName()+string(delimiter)) && mb.GetName() != "INBOX" {
+		return answer{}, no(imap.CodeCannot, "A mailbox can not become its own inferior")
+	}
+	if err := s.createAbove(ctx, to); err != nil {
+		return answer{}, err
+	}
 	_, err = s.propose(ctx, "rename mailbox", func(c *storepb.Command) {
 		c.Op = &storepb.Command_RenameMailbox{RenameMailbox: &storepb.RenameMailbox{Account: uint64(s.account()), Mailbox: mb.GetId(), Name: to}}
 	})

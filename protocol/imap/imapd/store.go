@@ -3,6 +3,7 @@ package imapd
 import (
 	"context"
 	"errors"
+	"time"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -41,6 +42,30 @@ func (s *session) ready() error {
 		return err
 	}
 	return nil
+}
+
+// readyTick is how often whileReady looks.
+const readyTick = 250 * time.Millisecond
+
+// whileReady is a context that ends after the given time, and as soon as this node cannot work any more: storing a large message may take
+// long, but where the other nodes are gone a client need not wait for what cannot come.
+func (s *session) whileReady(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	go func() {
+		tick := time.NewTicker(readyTick)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if s.ready() != nil {
+					cancel()
+				}
+			}
+		}
+	}()
+	return ctx, cancel
 }
 
 // view runs f on a snapshot of this node's state.
