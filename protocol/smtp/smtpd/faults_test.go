@@ -402,11 +402,12 @@ func TestFullDiskAnswers452(t *testing.T) {
 // The quorum is lost while a message is being stored: whether it was is not known, and the client does not wait for long.
 func TestQuorumLostWhileStoring(t *testing.T) {
 	r := start(t, MX, nil)
-	r.store.hold = make(chan struct{})
+	r.store.hold, r.store.held = make(chan struct{}), make(chan struct{})
 	c := r.dial()
 	c.begin("alice@example.test")
 	c.say("DATA", "354*")
 	c.send("a: b\r\n\r\n.\r\n")
+	<-r.store.held
 	r.store.setReady(fmt.Errorf("no quorum: %w", store.ErrUnavailable))
 	c.expect("451 4.3.0*")
 }
