@@ -21,6 +21,8 @@ type session struct {
 	remote netip.Addr
 	began  time.Time
 
+	recents *recents // the server's
+
 	draining context.Context // ends when the server stops
 	user     *Identity       // nil: not authenticated
 	sel      *selected       // nil: no mailbox is selected
@@ -32,7 +34,7 @@ type session struct {
 
 func newSession(c *conn) *session {
 	cfg := &c.srv.cfg
-	s := &session{cfg: cfg, conn: c, remote: c.remote, began: time.Now()}
+	s := &session{cfg: cfg, conn: c, remote: c.remote, began: time.Now(), recents: &c.srv.recents}
 	s.log = cfg.Logger.With("pkg", "imapd", "remote", c.remote)
 	c.mustLogIn(s.began.Add(cfg.Limits.NotAuthenticated))
 	s.attach()
