@@ -18,7 +18,7 @@ func (s *session) append(ctx context.Context, cmd *imap.Command) (answer, error)
 	if err := s.cfg.Store.Ready(); err != nil { // also of a full disk
 		return answer{}, err
 	}
-	mb, err := s.destination(args.Mailbox)
+	mb, err := s.destination(ctx, args.Mailbox)
 	if err != nil {
 		return answer{}, err
 	}

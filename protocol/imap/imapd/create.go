@@ -47,8 +47,8 @@ func (s *session) createAbove(ctx context.Context, name string) error {
 }
 
 func (s *session) createOne(ctx context.Context, name, use string) error {
-	if _, err := s.mailbox(name); err == nil {
-		return store.ErrExists // spares the log an entry
+	if err := s.free(ctx, name); err != nil {
+		return err // spares the log an entry
 	}
 	_, err := s.propose(ctx, "create mailbox", func(c *storepb.Command) {
 		c.Op = &storepb.Command_CreateMailbox{CreateMailbox: &storepb.CreateMailbox{Account: uint64(s.account()), Name: name, SpecialUse: use}}
@@ -58,7 +58,7 @@ func (s *session) createOne(ctx context.Context, name, use string) error {
 
 // delete: RFC 9051 §6.3.5. Children stay; their parent is then shown as \NonExistent.
 func (s *session) delete(ctx context.Context, cmd *imap.Command) (answer, error) {
-	mb, err := s.mailbox(cmd.Args.(*imap.MailboxArgs).Mailbox)
+	mb, err := s.mailbox(ctx, cmd.Args.(*imap.MailboxArgs).Mailbox)
 	if err != nil {
 		return answer{}, err
 	}
@@ -74,13 +74,13 @@ func (s *session) delete(ctx context.Context, cmd *imap.Command) (answer, error)
 // rename: RFC 9051 §6.3.6. The store renames the children too, and empties INBOX into the new mailbox.
 func (s *session) rename(ctx context.Context, cmd *imap.Command) (answer, error) {
 	args := cmd.Args.(*imap.RenameArgs)
-	mb, err := s.mailbox(args.From)
+	mb, err := s.mailbox(ctx, args.From)
 	if err != nil {
 		return answer{}, err
 	}
 	to := mailboxName(strings.TrimSuffix(args.To, string(delimiter)))
-	if _, err := s.mailbox(to); err == nil {
-		return answer{}, store.ErrExists
+	if err := s.free(ctx, to); err != nil {
+		return answer{}, err
 	}
 	if strings.HasPrefix(to, mb.GetName()+string(delimiter)) && mb.GetName() != "INBOX" {
 		return answer{}, no(imap.CodeCannot, "A mailbox can not become its own inferior")

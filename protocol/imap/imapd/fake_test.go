@@ -31,6 +31,7 @@ type fakeStore struct {
 	readBytes  atomic.Int64 // of bodies
 	barriers   atomic.Int64
 	openErr    atomic.Pointer[error]
+	catchUp    func()       // at the next barrier: what other nodes acknowledged becomes known here
 	adding     atomic.Int64 // calls of AddMessage
 	hold       atomic.Bool  // AddMessage waits for the end of its context
 }
@@ -136,6 +137,12 @@ func (f *fakeStore) Ready() error {
 
 func (f *fakeStore) ReadBarrier(context.Context) error {
 	f.barriers.Add(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.catchUp != nil {
+		f.catchUp()
+		f.catchUp = nil
+	}
 	return f.Ready()
 }
 

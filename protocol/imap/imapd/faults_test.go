@@ -106,3 +106,70 @@ func TestStrangersSendLittle(t *testing.T) {
 	d.send("a NOOP " + strings.Repeat("x", 20000))
 	d.expect("* BYE ...")
 }
+
+// What another node acknowledged counts here, also where this node learns of it only behind a read barrier.
+func TestNamesAreRefusedBehindABarrierOnly(t *testing.T) {
+	ts := startServer(t, nil)
+	c := ts.login()
+	elsewhere := func(f func(*fakeState)) {
+		ts.store.mu.Lock()
+		defer ts.store.mu.Unlock()
+		ts.store.catchUp = func() { f(&ts.store.state) }
+	}
+	elsewhere(func(st *fakeState) { st.create("made", "") })
+	c.appendMessage("made", "A: 1\r\n\r\n")
+	elsewhere(func(st *fakeState) { delete(st.boxes, store.MailboxID(st.byName("made").mb.Id)) })
+	c.ok("a CREATE made")
+	elsewhere(func(st *fakeState) { st.create("other", "") })
+	c.ok("b RENAME other another")
+	elsewhere(func(st *fakeState) { st.create("third", "") })
+	c.ok("c DELETE third")
+
+	c.appendMessage("made", "A: 1\r\n\r\n")
+	c.ok("d SELECT made")
+	elsewhere(func(st *fakeState) {
+		box := st.byName("made")
+		e := box.entries[1]
+		box.count(e, -1)
+		e.Flags |= uint32(store.FlagDeleted)
+		box.put(1, e, box.mb.HighestModseq+1)
+	})
+	if got := c.ok("e EXPUNGE"); got[0] != "* 1 EXPUNGE" {
+		t.Errorf("EXPUNGE answered %q", got)
+	}
+}
+
+// RFC 9051 §6.3.6: RENAME makes the superiors of the new name, and puts nothing below itself.
+func TestRename(t *testing.T) {
+	ts := startServer(t, nil)
+	c := ts.login()
+	c.ok("a CREATE a/b")
+	c.ok("b RENAME a new/deep/a")
+	for _, name := range []string{"new", "new/deep", "new/deep/a", "new/deep/a/b"} {
+		c.ok("c STATUS " + name + " (MESSAGES)")
+	}
+	for _, cmd := range []string{"RENAME new/deep/a new/deep/a/c", "RENAME new INBOX", "RENAME new/deep/a/b new/deep", "RENAME nothing there"} {
+		c.send("d " + cmd)
+		c.expect("d NO ...")
+	}
+	c.ok("e RENAME INBOX INBOX/old") // INBOX stays, so that it may
+	c.ok("f STATUS INBOX/old (MESSAGES)")
+}
+
+// RFC 3501 §5.1: INBOX in any case; names compare in NFC, whatever a client types, also in patterns.
+func TestNamesInPatterns(t *testing.T) {
+	ts := startServer(t, nil)
+	c := ts.login()
+	c.ok("a CREATE INBOX/Sub")
+	c.ok("b CREATE {7+}\r\nHo\xcc\xa3p/x") // "Họp" in NFD
+	for _, tt := range []struct{ pattern, want string }{
+		{"inb%", "* LIST (\\HasChildren) \"/\" INBOX"},
+		{"iNbOx/%", "* LIST (\\HasNoChildren) \"/\" INBOX/Sub"},
+		{"{5+}\r\nHo\xcc\xa3%", "* LIST (\\HasChildren) \"/\" H&Hs0-p"},
+		{"H&Hs0-p/%", "* LIST (\\HasNoChildren) \"/\" H&Hs0-p/x"},
+	} {
+		if got := c.ok("c LIST \"\" " + tt.pattern); len(got) != 2 || got[0] != tt.want {
+			t.Errorf("LIST %q gave %q", tt.pattern, got)
+		}
+	}
+}
