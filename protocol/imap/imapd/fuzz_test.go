@@ -64,10 +64,7 @@ func (s *spoken) SetWriteDeadline(time.Time) error { return nil }
 // converse sends in after a login and returns the lines of the answer, literals cut out, and what was logged as an error.
 func converse(t *testing.T, in []byte) (lines []string, faults string) {
 	var log bytes.Buffer
-	anyone := AuthFunc(func(context.Context, netip.Addr, string, string) (Identity, error) {
-		return Identity{Account: fakeAccount, Address: "a"}, nil
-	})
-	srv, err := New(Config{Hostname: "mail.example.test", AllowPlainAuth: true, Store: newFakeStore(), Auth: anyone, Limits: Limits{MessageBytes: 2000},
+	srv, err := New(Config{Hostname: "mail.example.test", AllowPlainAuth: true, Store: newFakeStore(), Auth: AuthFunc(allowAnyone), Limits: Limits{MessageBytes: 2000},
 		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError}))})
 	if err != nil {
 		t.Fatal(err)
@@ -106,4 +103,8 @@ func literalSize(line string) (int64, bool) {
 	}
 	n, err := strconv.ParseInt(text[open+1:], 10, 64)
 	return n, err == nil
+}
+
+func allowAnyone(context.Context, netip.Addr, string, string) (Identity, error) {
+	return Identity{Account: fakeAccount, Address: "a"}, nil
 }

@@ -11,8 +11,8 @@ import (
 // selectMailbox is SELECT and EXAMINE (RFC 9051 §6.3.2, §6.3.3).
 func (s *session) selectMailbox(ctx context.Context, cmd *imap.Command) (answer, error) {
 	args := cmd.Args.(*imap.SelectArgs)
-	if args.QResync != nil {
-		return answer{}, bad("QRESYNC is not enabled") // RFC 7162 §3.2.5
+	if args.QResync != nil || args.CondStore {
+		return answer{}, bad("CONDSTORE and QRESYNC are not supported") // RFC 4466 §2.1: parameters that are not known
 	}
 	if s.sel != nil {
 		// RFC 9051 §6.3.2: whatever comes of it, the former mailbox is not selected any more.
