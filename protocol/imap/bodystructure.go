@@ -128,8 +128,8 @@ func (w *Writer) extension(p *mime.Part) {
 	w.nilIfEmpty(p.Location)
 }
 
-// params writes body-fld-param. A value beyond ASCII goes out as RFC 2231 §4 has it, with the charset named: the
-// strings of a structure may not be in a charset that nothing names.
+// params writes body-fld-param. A value beyond ASCII goes out in the form of RFC 2231 §4, with a star behind its name and its charset in
+// front: the strings of a structure may not be in a charset that nothing names.
 func (w *Writer) params(params []mime.Param) {
 	if len(params) == 0 {
 		w.Atom("NIL")

@@ -16,6 +16,9 @@ func (p *parser) search() any {
 		p.sp()
 	}
 	if p.skipWord("CHARSET") {
+		if p.utf8 { // RFC 6855 §3: all strings are UTF-8 by then
+			p.fail("no CHARSET after UTF8=ACCEPT")
+		}
 		p.sp()
 		args.Charset = strings.ToUpper(p.astring())
 		p.checkCharset(args.Charset)

@@ -66,6 +66,9 @@ func NewReader(r io.Reader, cfg ReaderConfig) *Reader {
 // §5.1) or in modified UTF-7 (RFC 3501 §5.1.3).
 func (r *Reader) SetUTF8(on bool) { r.utf8 = on }
 
+// SetLimits changes what is taken from the client from now on: before the login it should be little.
+func (r *Reader) SetLimits(l Limits) { r.lim = l.withDefaults() }
+
 // Buffered returns how many bytes were read from the connection and not yet used. At STARTTLS it must be 0:
 // what a client sent before the handshake must not count as sent under its protection.
 func (r *Reader) Buffered() int { return r.br.Buffered() }

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"strconv"
@@ -177,8 +178,25 @@ func (w *Writer) DateTime(t time.Time) { w.Atom(`"` + FormatDateTime(t) + `"`) }
 func (w *Writer) Set(s NumSet) { w.Atom(s.String()) }
 
 // Literal writes size bytes of r as a literal, straight through. A reader that yields fewer
-// breaks the connection: the client would take the next response for content.
-func (w *Writer) Literal(size int64, r io.Reader) error { return w.literal("{", size, r) }
+// breaks the connection: the client would take the next response for content. RFC 9051 §9: CHAR8 excludes NUL; where a message
+// holds one all the same, the client sees 0x80 in its place, so that sizes and ranges stay right (BINARY has the real byte).
+func (w *Writer) Literal(size int64, r io.Reader) error { return w.literal("{", size, noNUL{r}) }
+
+// noNUL replaces each NUL of what it reads.
+type noNUL struct{ r io.Reader }
+
+// Read implements io.Reader.
+func (n noNUL) Read(p []byte) (int, error) {
+	k, err := n.r.Read(p)
+	for rest := p[:k]; ; {
+		i := bytes.IndexByte(rest, 0)
+		if i < 0 {
+			return k, err
+		}
+		rest[i] = 0x80
+		rest = rest[i+1:]
+	}
+}
 
 // literal8 is Literal for content that may hold NUL (RFC 9051 §9, literal8).
 func (w *Writer) literal8(size int64, r io.Reader) error { return w.literal("~{", size, r) }

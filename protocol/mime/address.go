@@ -158,7 +158,14 @@ func (p *addressParser) add(tokens []token) {
 	if a.Host == "" && len(plain) > 1 && !hasKind(plain, '@') {
 		a = Address{Name: phrase(plain)} // words, but no address
 	}
-	p.out = append(p.out, a)
+	p.keep(a)
+}
+
+// keep passes over an element that says nothing, such as "@" or "<>".
+func (p *addressParser) keep(a Address) {
+	if a.Name != "" || a.Mailbox != "" || a.Host != "" {
+		p.out = append(p.out, a)
+	}
 }
 
 func (p *addressParser) addAngle(name, comment string, tokens []token) {
@@ -181,9 +188,7 @@ func (p *addressParser) addAngle(name, comment string, tokens []token) {
 	if a.Name = name; name == "" {
 		a.Name = comment
 	}
-	if a.Name != "" || a.Mailbox != "" || a.Host != "" {
-		p.out = append(p.out, a)
-	}
+	p.keep(a)
 }
 
 func hasKind(tokens []token, kind byte) bool {

@@ -29,7 +29,7 @@ func ParseMessageIDs(value string) []string {
 		}
 		rest = next
 	}
-	if word := strings.TrimSpace(value); len(ids) == 0 && strings.Contains(word, "@") && !strings.ContainsAny(word, " \t<>") {
+	if word := strings.TrimSpace(value); len(ids) == 0 && strings.Contains(word, "@") && !strings.ContainsAny(word, " \t\r\n<>") {
 		ids = []string{word}
 	}
 	if len(ids) > MaxReferences { // the root of the thread and the nearest ancestors tell most

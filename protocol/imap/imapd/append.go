@@ -3,10 +3,12 @@ package imapd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/quorumail/quorumail/protocol/imap"
 	"github.com/quorumail/quorumail/protocol/mime"
+	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -16,7 +18,7 @@ func (s *session) append(ctx context.Context, cmd *imap.Command) (answer, error)
 	if err := s.cfg.Store.Ready(); err != nil { // also of a full disk
 		return answer{}, err
 	}
-	mb, err := s.destination(args.Mailbox)
+	mb, err := s.destination(ctx, args.Mailbox)
 	if err != nil {
 		return answer{}, err
 	}
@@ -35,10 +37,13 @@ func (s *session) append(ctx context.Context, cmd *imap.Command) (answer, error)
 	} else if err != io.EOF {
 		return answer{}, appendFailed(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Limits.Accept)
+	ctx, cancel := s.whileReady(ctx, s.cfg.Limits.Accept)
 	defer cancel()
 	res, err := s.cfg.Store.AddMessage(ctx, body, add)
 	if err != nil {
+		if ctx.Err() != nil && !errors.Is(err, store.ErrUnavailable) {
+			err = fmt.Errorf("%w: %w", store.ErrUnknownOutcome, err)
+		}
 		return answer{}, unknown("append", err)
 	}
 	if len(res.GetPlaced()) != 1 {

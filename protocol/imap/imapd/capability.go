@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/quorumail/quorumail/protocol/imap"
 )
@@ -19,7 +20,7 @@ var (
 func (s *session) capabilities() []string {
 	caps := append([]string(nil), capabilitiesAlways...)
 	if s.user != nil {
-		return append(caps, capabilitiesAfter...)
+		return append(append(caps, capabilitiesAfter...), "APPENDLIMIT="+strconv.FormatInt(s.cfg.Limits.MessageBytes, 10)) // RFC 7889 §3
 	}
 	if s.cfg.TLS != nil && !s.conn.tls {
 		caps = append(caps, "STARTTLS")

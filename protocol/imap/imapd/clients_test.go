@@ -65,7 +65,7 @@ func TestGoIMAPClient(t *testing.T) {
 		!m.InternalDate.Equal(date) || m.RFC822Size != int64(len(multipart)) || len(m.BodyStructure.(*imap.BodyStructureMultiPart).Children) != 2 {
 		t.Errorf("FETCH gave %+v", m)
 	}
-	if fmt.Sprint(m.Flags) != `[\Flagged \Seen $Label]` {
+	if fmt.Sprint(m.Flags) != `[\Flagged \Seen $Label \Recent]` {
 		t.Errorf("flags are %v", m.Flags)
 	}
 	found, err := c.UIDSearch(&imap.SearchCriteria{Body: []string{"HELLO"}, Flag: []imap.Flag{imap.FlagSeen}}, &imap.SearchOptions{ReturnAll: true, ReturnCount: true}).Wait()
@@ -131,7 +131,7 @@ for i in range(3): assert c.append("INBOX", "(\\Draft)", None, raw)[0] == "OK"
 assert c.select("INBOX") == ("OK", [b"3"])
 assert c.search(None, "SUBJECT", '"by python"')[1] == [b"1 2 3"]
 assert c.fetch("1", "(RFC822)")[1][0][1] == raw
-assert c.fetch("1", "(FLAGS)")[1] == [b"1 (FLAGS (\\Seen \\Draft))"], c.fetch("1", "(FLAGS)")
+assert c.fetch("1", "(FLAGS)")[1] == [b"1 (FLAGS (\\Seen \\Draft \\Recent))"], c.fetch("1", "(FLAGS)")
 assert c.uid("fetch", "2", "(BODY.PEEK[HEADER])")[1][0][1] == b"Subject: by python\r\n\r\n"
 assert c.store("1", "+FLAGS", "(\\Flagged)")[0] == "OK"
 assert c.copy("1", "Archive")[0] == "OK"

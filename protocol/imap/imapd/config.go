@@ -114,11 +114,12 @@ type Limits struct {
 	KeywordsPerMessage int           // 64. Over it: NO [LIMIT].
 	NotAuthenticated   time.Duration // from the greeting to the login; 60 s. Over it: BYE.
 	Idle               time.Duration // between commands, and in IDLE without DONE (RFC 9051 §5.4: at least 30 min); 31 min. Over it: BYE.
+	IdleNews           time.Duration // between signs of life in IDLE, so that middleboxes keep the connection and dead clients are noticed; 2 min
 	Literal            time.Duration // between bytes of a command or message that the client has begun; 3 min. Over it the connection is closed.
 	Write              time.Duration // for a piece of a response to leave; 1 min. Over it the connection is closed.
 	Handshake          time.Duration // for TLS; 30 s. Over it the connection is closed.
-	Barrier            time.Duration // for ReadBarrier and Auth; 5 s. Over it: NO [UNAVAILABLE].
-	Propose            time.Duration // for a change; 5 s. Over it: NO [UNAVAILABLE], and it may have happened.
+	Barrier            time.Duration // for ReadBarrier and Auth; 4 s. Over it: NO [UNAVAILABLE].
+	Propose            time.Duration // for a change; 4 s. Over it: NO [UNAVAILABLE], and it may have happened.
 	Accept             time.Duration // for the end of an APPEND; 30 s. Over it the same.
 	Drain              time.Duration // for commands in progress once Serve is cancelled; 10 s. Over it connections are closed.
 }
@@ -135,11 +136,12 @@ func (l *Limits) fill() {
 	or(&l.KeywordsPerMessage, 64)
 	or(&l.NotAuthenticated, time.Minute)
 	or(&l.Idle, 31*time.Minute)
+	or(&l.IdleNews, 2*time.Minute)
 	or(&l.Literal, 3*time.Minute)
 	or(&l.Write, time.Minute)
 	or(&l.Handshake, 30*time.Second)
-	or(&l.Barrier, 5*time.Second)
-	or(&l.Propose, 5*time.Second)
+	or(&l.Barrier, 4*time.Second)
+	or(&l.Propose, 4*time.Second)
 	or(&l.Accept, 30*time.Second)
 	or(&l.Drain, 10*time.Second)
 }

@@ -28,6 +28,7 @@ type conn struct {
 	mu       sync.Mutex
 	waiting  bool      // for the first byte of a command: this may be interrupted
 	until    time.Time // deadline of that wait
+	login    time.Time // until then the client must have logged in, whatever it sends; zero once it has
 	draining bool
 	stopped  bool
 }
@@ -48,6 +49,13 @@ func (c *conn) await(until time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waiting, c.until = true, until
+}
+
+// mustLogIn bounds the time of a client that has not logged in; the zero time lifts the bound.
+func (c *conn) mustLogIn(until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.login = until
 }
 
 // drain ends a wait for the client, now or when it begins.
@@ -107,6 +115,9 @@ func (c *conn) arm() error {
 	deadline := c.until
 	if !c.waiting {
 		deadline = time.Now().Add(c.srv.cfg.Limits.Literal)
+	}
+	if !c.login.IsZero() && c.login.Before(deadline) {
+		deadline = c.login // a stranger that sends a byte now and then holds a connection no longer than one that is silent
 	}
 	return c.net.SetReadDeadline(deadline)
 }

@@ -16,7 +16,7 @@ func (s *session) copy(ctx context.Context, cmd *imap.Command) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	to, err := s.destination(args.Mailbox)
+	to, err := s.destination(ctx, args.Mailbox)
 	if err != nil || len(ranges) == 0 {
 		return answer{}, err
 	}

@@ -27,21 +27,28 @@ func (s *session) create(ctx context.Context, cmd *imap.Command) (answer, error)
 	case len(args.SpecialUse) == 1:
 		use = string(args.SpecialUse[0])
 	}
-	// RFC 9051 §6.3.4: superior names are made too. One that another client makes meanwhile is as good.
+	if err := s.createAbove(ctx, name); err != nil {
+		return answer{}, err
+	}
+	return answer{}, s.createOne(ctx, name, use)
+}
+
+// createAbove makes the superiors of a name (RFC 9051 §6.3.4, §6.3.6). One that another client makes meanwhile is as good.
+func (s *session) createAbove(ctx context.Context, name string) error {
 	for i, c := range name {
 		if c != delimiter || i == 0 {
 			continue
 		}
 		if err := s.createOne(ctx, name[:i], ""); err != nil && !errors.Is(err, store.ErrExists) {
-			return answer{}, err
+			return err
 		}
 	}
-	return answer{}, s.createOne(ctx, name, use)
+	return nil
 }
 
 func (s *session) createOne(ctx context.Context, name, use string) error {
-	if _, err := s.mailbox(name); err == nil {
-		return store.ErrExists // spares the log an entry
+	if err := s.free(ctx, name); err != nil {
+		return err // spares the log an entry
 	}
 	_, err := s.propose(ctx, "create mailbox", func(c *storepb.Command) {
 		c.Op = &storepb.Command_CreateMailbox{CreateMailbox: &storepb.CreateMailbox{Account: uint64(s.account()), Name: name, SpecialUse: use}}
@@ -51,7 +58,7 @@ func (s *session) createOne(ctx context.Context, name, use string) error {
 
 // delete: RFC 9051 §6.3.5. Children stay; their parent is then shown as \NonExistent.
 func (s *session) delete(ctx context.Context, cmd *imap.Command) (answer, error) {
-	mb, err := s.mailbox(cmd.Args.(*imap.MailboxArgs).Mailbox)
+	mb, err := s.mailbox(ctx, cmd.Args.(*imap.MailboxArgs).Mailbox)
 	if err != nil {
 		return answer{}, err
 	}
@@ -67,11 +74,20 @@ func (s *session) delete(ctx context.Context, cmd *imap.Command) (answer, error)
 // rename: RFC 9051 §6.3.6. The store renames the children too, and empties INBOX into the new mailbox.
 func (s *session) rename(ctx context.Context, cmd *imap.Command) (answer, error) {
 	args := cmd.Args.(*imap.RenameArgs)
-	mb, err := s.mailbox(args.From)
+	mb, err := s.mailbox(ctx, args.From)
 	if err != nil {
 		return answer{}, err
 	}
 	to := mailboxName(strings.TrimSuffix(args.To, string(delimiter)))
+	if err := s.free(ctx, to); err != nil {
+		return answer{}, err
+	}
+	if strings.HasPrefix(to, mb.GetName()+string(delimiter)) && mb.GetName() != "INBOX" {
+		return answer{}, no(imap.CodeCannot, "A mailbox can not become its own inferior")
+	}
+	if err := s.createAbove(ctx, to); err != nil {
+		return answer{}, err
+	}
 	_, err = s.propose(ctx, "rename mailbox", func(c *storepb.Command) {
 		c.Op = &storepb.Command_RenameMailbox{RenameMailbox: &storepb.RenameMailbox{Account: uint64(s.account()), Mailbox: mb.GetId(), Name: to}}
 	})

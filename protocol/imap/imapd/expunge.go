@@ -10,6 +10,13 @@ import (
 
 // expunge is EXPUNGE and UID EXPUNGE (RFC 9051 §6.4.3, §6.4.9). The updates that follow every command tell what is gone.
 func (s *session) expunge(ctx context.Context, cmd *imap.Command) (answer, error) {
+	if deleted, err := s.deleted(); err != nil {
+		return answer{}, err
+	} else if deleted == 0 { // here; another node may have acknowledged some
+		if err := s.barrier(ctx); err != nil {
+			return answer{}, err
+		}
+	}
 	if !cmd.UID {
 		return answer{}, s.expungeSet(ctx, nil)
 	}
@@ -22,13 +29,8 @@ func (s *session) expunge(ctx context.Context, cmd *imap.Command) (answer, error
 
 // expungeSet removes the messages of a set that are marked as deleted; of the whole mailbox where the set is nil.
 func (s *session) expungeSet(ctx context.Context, set store.UIDSet) error {
-	var deleted uint32
-	err := s.view(func(v View) error {
-		mb, err := v.Mailbox(s.account(), s.sel.id)
-		deleted = mb.GetDeleted()
-		return err
-	})
-	if err != nil || deleted == 0 { // as far as this node knows, which suffices: the session sees its own writes
+	deleted, err := s.deleted()
+	if err != nil || deleted == 0 { // spares the log an entry; the session sees its own writes
 		return err
 	}
 	_, err = s.propose(ctx, "expunge", func(c *storepb.Command) {
@@ -36,4 +38,14 @@ func (s *session) expungeSet(ctx context.Context, set store.UIDSet) error {
 			Uids: store.PackUIDs(set), OnlyDeleted: true, All: set == nil}}
 	})
 	return err
+}
+
+// deleted is how many messages are marked as deleted, as far as this node knows.
+func (s *session) deleted() (n uint32, err error) {
+	err = s.view(func(v View) error {
+		mb, err := v.Mailbox(s.account(), s.sel.id)
+		n = mb.GetDeleted()
+		return err
+	})
+	return n, err
 }

@@ -31,6 +31,9 @@ type fakeStore struct {
 	readBytes  atomic.Int64 // of bodies
 	barriers   atomic.Int64
 	openErr    atomic.Pointer[error]
+	catchUp    func()       // at the next barrier: what other nodes acknowledged becomes known here
+	adding     atomic.Int64 // calls of AddMessage
+	hold       atomic.Bool  // AddMessage waits for the end of its context
 }
 
 type fakeState struct {
@@ -134,6 +137,12 @@ func (f *fakeStore) Ready() error {
 
 func (f *fakeStore) ReadBarrier(context.Context) error {
 	f.barriers.Add(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.catchUp != nil {
+		f.catchUp()
+		f.catchUp = nil
+	}
 	return f.Ready()
 }
 
@@ -264,7 +273,12 @@ func (*fakeBody) Abort() {}
 func (f *fakeStore) NewBody() (Body, error) { return &fakeBody{}, f.Ready() }
 
 // AddMessage implements Store.
-func (f *fakeStore) AddMessage(_ context.Context, body Body, msg *storepb.AddMessage) (*storepb.Result, error) {
+func (f *fakeStore) AddMessage(ctx context.Context, body Body, msg *storepb.AddMessage) (*storepb.Result, error) {
+	f.adding.Add(1)
+	if f.hold.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	if err := f.proposeErr.Load(); err != nil {
 		return nil, *err
 	}

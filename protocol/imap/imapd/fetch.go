@@ -134,7 +134,7 @@ func (s *session) show(it *item, plan *fetchPlan, out []func(*imap.FetchWriter) 
 		}
 	}
 	if nowSeen && !plan.flags {
-		f.Flags(wireFlags(it.entry))
+		f.Flags(s.sel.wireFlags(it.uid, it.entry))
 	}
 	f.End()
 	return s.w.Err()

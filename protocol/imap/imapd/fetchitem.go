@@ -36,7 +36,7 @@ func (s *session) prepareItem(ctx context.Context, m *message, it *imap.FetchIte
 	case imap.FetchUID:
 		return simply(func(f *imap.FetchWriter) { f.UID(m.uid) }), nil
 	case imap.FetchFlags:
-		return simply(func(f *imap.FetchWriter) { f.Flags(wireFlags(e)) }), nil
+		return simply(func(f *imap.FetchWriter) { f.Flags(s.sel.wireFlags(m.uid, e)) }), nil
 	case imap.FetchInternalDate:
 		return simply(func(f *imap.FetchWriter) { f.InternalDate(m.internalDate()) }), nil
 	case imap.FetchRFC822Size:

@@ -20,8 +20,8 @@ var systemFlags = []struct {
 	{imap.FlagDraft, store.FlagDraft},
 }
 
-// wireFlags is how a message's flags are shown.
-func wireFlags(e *storepb.Entry) []imap.Flag {
+// wireFlags is how a message's flags are shown to this session.
+func (sel *selected) wireFlags(uid uint32, e *storepb.Entry) []imap.Flag {
 	flags := make([]imap.Flag, 0, 8)
 	for _, f := range systemFlags {
 		if store.Flags(e.GetFlags()).Has(f.bit) {
@@ -30,6 +30,9 @@ func wireFlags(e *storepb.Entry) []imap.Flag {
 	}
 	for _, k := range e.GetKeywords() {
 		flags = append(flags, imap.Flag(k))
+	}
+	if sel.isRecent(uid) {
+		flags = append(flags, imap.FlagRecent)
 	}
 	return flags
 }

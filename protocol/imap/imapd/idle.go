@@ -9,9 +9,6 @@ import (
 	"github.com/quorumail/quorumail/store"
 )
 
-// stillHere is how often IDLE says something, so that middleboxes keep the connection and dead clients are noticed.
-const stillHere = 2 * time.Minute
-
 // idle: RFC 9051 §6.3.13. Changes are told when they happen on this node.
 func (s *session) idle(ctx context.Context, _ *imap.Command) (answer, error) {
 	var changed <-chan struct{}
@@ -58,7 +55,7 @@ type idleLine struct {
 
 // idleUntil tells changes until the client says something. An error ends the session.
 func (s *session) idleUntil(ctx context.Context, changed <-chan struct{}, line <-chan idleLine) (idleLine, error) {
-	tick := time.NewTicker(stillHere)
+	tick := time.NewTicker(s.cfg.Limits.IdleNews)
 	defer tick.Stop()
 	for {
 		select {
@@ -69,6 +66,10 @@ func (s *session) idleUntil(ctx context.Context, changed <-chan struct{}, line <
 				return idleLine{}, err
 			}
 		case <-tick.C:
+			// Cut off from the others this node learns of nothing, and the client would wait for news in vain: it turns to another node.
+			if s.ready() != nil {
+				return idleLine{}, &byeError{imap.CodeUnavailable, "Service unavailable just now"}
+			}
 			s.w.Status("", imap.StatusOK, "", "Still here")
 			if err := s.w.Flush(); err != nil {
 				return idleLine{}, readFailed(err)

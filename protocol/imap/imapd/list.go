@@ -148,15 +148,17 @@ func (s *session) listNode(v View, args *imap.ListArgs, n *node) error {
 // patternEnds says whether a name without a mailbox must be shown because "%" stops there (RFC 9051 §6.3.9): without it a client
 // that looks level by level would never come to what lies below.
 func patternEnds(args *imap.ListArgs, name string) bool {
-	return slices.ContainsFunc(args.Patterns, func(p string) bool {
-		return strings.HasSuffix(p, "%") && imap.MatchPattern(args.Reference+p, name, delimiter)
-	})
+	return slices.ContainsFunc(args.Patterns, func(p string) bool { return strings.HasSuffix(p, "%") && matchesOne(args.Reference+p, name) })
 }
 
 func matches(args *imap.ListArgs, name string) bool {
-	return slices.ContainsFunc(args.Patterns, func(p string) bool {
-		return imap.MatchPattern(mailboxName(args.Reference+p), name, delimiter)
-	})
+	return slices.ContainsFunc(args.Patterns, func(p string) bool { return matchesOne(args.Reference+p, name) })
+}
+
+// matchesOne: INBOX matches in any case (RFC 9051 §6.3.9), and a pattern is NFC as names are.
+func matchesOne(pattern, name string) bool {
+	pattern = mailboxName(pattern)
+	return imap.MatchPattern(pattern, name, delimiter) || name == "INBOX" && imap.MatchPattern(strings.ToUpper(pattern), name, delimiter)
 }
 
 // lsub: RFC 3501 §6.3.9.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/quorumail/quorumail/protocol/imap"
 	"github.com/quorumail/quorumail/store"
@@ -99,6 +100,10 @@ func (s *session) challenge() ([]byte, error) {
 
 // check is the login itself.
 func (s *session) check(ctx context.Context, user, password string) (answer, error) {
+	if err := s.ready(); err != nil { // spares the client the wait for a barrier that cannot come
+		s.cfg.Metrics.Logins.WithLabelValues("unavailable").Inc()
+		return answer{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Limits.Barrier)
 	defer cancel()
 	id, err := s.cfg.Auth.Authenticate(ctx, s.remote, user, password)
@@ -106,6 +111,8 @@ func (s *session) check(ctx context.Context, user, password string) (answer, err
 	case err == nil:
 		s.cfg.Metrics.Logins.WithLabelValues("ok").Inc()
 		s.user = &id
+		s.conn.mustLogIn(time.Time{})
+		s.r.SetLimits(s.readerLimits())
 		s.log.Info("logged in", "account", s.account())
 		return answer{code: imap.CodeCapability(s.capabilities()), text: "Logged in"}, nil
 	case errors.Is(err, store.ErrDenied):

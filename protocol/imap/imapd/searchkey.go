@@ -43,6 +43,9 @@ func (s *session) compile(key *imap.SearchKey) test {
 			return !ok, err
 		}}
 	case imap.SearchFlag:
+		if key.Flag == imap.FlagRecent {
+			return onEntry(func(m *message) bool { return s.sel.isRecent(m.uid) })
+		}
 		return onEntry(func(m *message) bool { return hasFlag(m.entry, key.Flag) })
 	case imap.SearchHeader:
 		return test{costHeader, func(ctx context.Context, m *message) (bool, error) { return m.searchField(ctx, key.Header, key.Text) }}

@@ -11,8 +11,8 @@ import (
 // selectMailbox is SELECT and EXAMINE (RFC 9051 §6.3.2, §6.3.3).
 func (s *session) selectMailbox(ctx context.Context, cmd *imap.Command) (answer, error) {
 	args := cmd.Args.(*imap.SelectArgs)
-	if args.QResync != nil {
-		return answer{}, bad("QRESYNC is not enabled") // RFC 7162 §3.2.5
+	if args.QResync != nil || args.CondStore {
+		return answer{}, bad("CONDSTORE and QRESYNC are not supported") // RFC 4466 §2.1: parameters that are not known
 	}
 	if s.sel != nil {
 		// RFC 9051 §6.3.2: whatever comes of it, the former mailbox is not selected any more.
@@ -41,11 +41,13 @@ func (s *session) open(v View, name string, readOnly bool) error {
 	sel := &selected{id: store.MailboxID(mb.GetId()), readOnly: readOnly, uids: make([]uint32, 0, mb.GetMessages())}
 	sel.told = store.ModSeq(mb.GetHighestModseq())
 	sel.toldExpunges = sel.told
-	unseen := uint32(0)
+	unseen, tail := uint32(0), uint32(1) // tail: behind the last message that was seen
 	err = v.Entries(s.account(), sel.id, 1, func(uid store.UID, e *storepb.Entry) bool {
 		sel.uids = append(sel.uids, uint32(uid))
 		sel.learn(e)
-		if unseen == 0 && !store.Flags(e.GetFlags()).Has(store.FlagSeen) {
+		if store.Flags(e.GetFlags()).Has(store.FlagSeen) {
+			tail = uint32(uid) + 1
+		} else if unseen == 0 {
 			unseen = uint32(len(sel.uids))
 		}
 		return true
@@ -54,6 +56,7 @@ func (s *session) open(v View, name string, readOnly bool) error {
 		return err
 	}
 	s.sel = sel
+	s.markRecent(1, tail)
 	s.describe(mb, unseen)
 	return nil
 }
@@ -67,7 +70,7 @@ func (s *session) describe(mb *storepb.Mailbox, unseen uint32) {
 	}
 	s.w.Status("", imap.StatusOK, imap.CodePermanentFlags(permanent), "Flags that are kept")
 	s.w.Number(uint32(len(s.sel.uids)), "EXISTS")
-	s.w.Number(0, "RECENT") // RFC 3501 §6.3.1 requires it
+	s.w.Number(s.sel.recentCount(), "RECENT") // RFC 3501 §6.3.1 requires it
 	if unseen > 0 {
 		s.w.Status("", imap.StatusOK, imap.CodeUnseen(unseen), "First unseen")
 	}

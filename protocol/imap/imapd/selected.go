@@ -24,8 +24,9 @@ type selected struct {
 	// Invariant: toldExpunges <= told.
 	told, toldExpunges store.ModSeq
 
-	keywords []string // that FLAGS has listed
-	saved    []uint32 // UIDs that SEARCH with RETURN (SAVE) found (RFC 9051 §6.4.4.1), ascending; "$"
+	recent   store.UIDSet // messages that are \Recent to this session
+	keywords []string     // that FLAGS has listed
+	saved    []uint32     // UIDs that SEARCH with RETURN (SAVE) found (RFC 9051 §6.4.4.1), ascending; "$"
 }
 
 // seqRange is a range of sequence numbers, both included.

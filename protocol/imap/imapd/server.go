@@ -19,6 +19,8 @@ type Server struct {
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 	from  map[netip.Prefix]int // connections per client
+
+	recents recents
 }
 
 // New checks the configuration and makes a server.
@@ -27,7 +29,8 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	cfg.fill()
-	return &Server{cfg: cfg, conns: map[*conn]struct{}{}, from: map[netip.Prefix]int{}}, nil
+	return &Server{cfg: cfg, conns: map[*conn]struct{}{}, from: map[netip.Prefix]int{},
+		recents: recents{first: map[recentKey]uint32{}}}, nil
 }
 
 // Serve accepts connections on l until ctx ends; then it closes l, lets commands in progress end (Limits.Drain), tells clients BYE between

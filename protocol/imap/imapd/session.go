@@ -21,6 +21,8 @@ type session struct {
 	remote netip.Addr
 	began  time.Time
 
+	recents *recents // the server's
+
 	draining context.Context // ends when the server stops
 	user     *Identity       // nil: not authenticated
 	sel      *selected       // nil: no mailbox is selected
@@ -32,22 +34,34 @@ type session struct {
 
 func newSession(c *conn) *session {
 	cfg := &c.srv.cfg
-	s := &session{cfg: cfg, conn: c, remote: c.remote, began: time.Now()}
+	s := &session{cfg: cfg, conn: c, remote: c.remote, began: time.Now(), recents: &c.srv.recents}
 	s.log = cfg.Logger.With("pkg", "imapd", "remote", c.remote)
+	c.mustLogIn(s.began.Add(cfg.Limits.NotAuthenticated))
 	s.attach()
 	return s
 }
 
+// What a client can make the server hold before it has logged in. RFC 2971 §3.3 lets ID be longer; no client's is.
+const (
+	strangerLineBytes    = 16 << 10
+	strangerLiteralBytes = 8 << 10
+)
+
 // attach makes a new reader and writer of the connection: at its begin and after STARTTLS, when nothing that was read or written
 // before may count any more.
 func (s *session) attach() {
-	l := s.cfg.Limits
 	s.w = imap.NewWriter(s.conn)
-	s.r = imap.NewReader(s.conn, imap.ReaderConfig{
-		Limits:   imap.Limits{LineBytes: l.LineBytes, LiteralBytes: l.LiteralBytes, AppendBytes: l.MessageBytes},
-		Continue: s.continueLiteral,
-	})
+	s.r = imap.NewReader(s.conn, imap.ReaderConfig{Limits: s.readerLimits(), Continue: s.continueLiteral})
 	s.conn.beforeRead = s.w.Flush
+}
+
+// readerLimits are what a command may be long, by what is known of the client.
+func (s *session) readerLimits() imap.Limits {
+	l := s.cfg.Limits
+	if s.user == nil {
+		return imap.Limits{LineBytes: min(l.LineBytes, strangerLineBytes), LiteralBytes: min(l.LiteralBytes, strangerLiteralBytes), AppendBytes: strangerLiteralBytes}
+	}
+	return imap.Limits{LineBytes: l.LineBytes, LiteralBytes: l.LiteralBytes, AppendBytes: l.MessageBytes}
 }
 
 func (s *session) continueLiteral() error {

@@ -34,7 +34,12 @@ func (s *session) statusValues(v View, mb *storepb.Mailbox, items []imap.StatusI
 		switch item {
 		case imap.StatusMessages:
 			value.Value = uint64(mb.GetMessages())
-		case imap.StatusRecent: // \Recent is of no use where several nodes serve: no message ever has it
+		case imap.StatusRecent:
+			n, err := s.recentIn(v, mb)
+			if err != nil {
+				return nil, err
+			}
+			value.Value = n
 		case imap.StatusUIDNext:
 			value.Value = uint64(mb.GetUidNext())
 		case imap.StatusUIDValidity:

@@ -3,6 +3,7 @@ package imapd
 import (
 	"context"
 	"errors"
+	"time"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -43,6 +44,30 @@ func (s *session) ready() error {
 	return nil
 }
 
+// readyTick is how often whileReady looks.
+const readyTick = 250 * time.Millisecond
+
+// whileReady is a context that ends after the given time, and as soon as this node cannot work any more: storing a large message may take
+// long, but where the other nodes are gone a client need not wait for what cannot come.
+func (s *session) whileReady(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	go func() {
+		tick := time.NewTicker(readyTick)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if s.ready() != nil {
+					cancel()
+				}
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
 // view runs f on a snapshot of this node's state.
 func (s *session) view(f func(View) error) error {
 	v := s.cfg.Store.View()
@@ -75,8 +100,21 @@ func mailboxName(name string) string {
 	return imap.CanonicalMailbox(name)
 }
 
-// mailbox finds a mailbox by a client's name.
-func (s *session) mailbox(name string) (mb *storepb.Mailbox, err error) {
+// mailbox finds a mailbox by a client's name. Before it says that there is none it looks again behind a read barrier: another node may
+// have acknowledged it already.
+func (s *session) mailbox(ctx context.Context, name string) (*storepb.Mailbox, error) {
+	mb, err := s.mailboxHere(name)
+	if !errors.Is(err, store.ErrNotFound) {
+		return mb, err
+	}
+	if err := s.barrier(ctx); err != nil {
+		return nil, err
+	}
+	return s.mailboxHere(name)
+}
+
+// mailboxHere is mailbox as far as this node knows now.
+func (s *session) mailboxHere(name string) (mb *storepb.Mailbox, err error) {
 	err = s.view(func(v View) error {
 		mb, err = v.MailboxByName(s.account(), mailboxName(name))
 		return err
@@ -84,9 +122,28 @@ func (s *session) mailbox(name string) (mb *storepb.Mailbox, err error) {
 	return mb, err
 }
 
+// free is store.ErrExists where a mailbox has the name. That too is only said behind a read barrier.
+func (s *session) free(ctx context.Context, name string) error {
+	if _, err := s.mailboxHere(name); errors.Is(err, store.ErrNotFound) {
+		return nil // the store has the last word
+	} else if err != nil {
+		return err
+	}
+	if err := s.barrier(ctx); err != nil {
+		return err
+	}
+	switch _, err := s.mailboxHere(name); {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	return store.ErrExists
+}
+
 // destination finds the mailbox that APPEND, COPY or MOVE writes to. RFC 9051 §6.3.12: a name that CREATE could make answers TRYCREATE.
-func (s *session) destination(name string) (*storepb.Mailbox, error) {
-	mb, err := s.mailbox(name)
+func (s *session) destination(ctx context.Context, name string) (*storepb.Mailbox, error) {
+	mb, err := s.mailbox(ctx, name)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, no(imap.CodeTryCreate, "No such mailbox")
 	}

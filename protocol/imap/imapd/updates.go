@@ -82,7 +82,8 @@ func (s *session) tellChanges(v View, c *changes, expunge bool, skip func(uint32
 	if len(c.added) > 0 {
 		sel.uids = append(sel.uids, c.added...)
 		s.w.Number(uint32(len(sel.uids)), "EXISTS")
-		s.w.Number(0, "RECENT")
+		s.markRecent(c.added[0], c.added[0])
+		s.w.Number(sel.recentCount(), "RECENT")
 	}
 	for _, uid := range c.changed {
 		seq, ok := sel.seqOf(uid)
@@ -112,7 +113,7 @@ func (s *session) tellFlags(seq, uid uint32, e *storepb.Entry) {
 	s.announce(e)
 	f := s.w.Fetch(seq)
 	f.UID(uid)
-	f.Flags(wireFlags(e))
+	f.Flags(s.sel.wireFlags(uid, e))
 	f.End()
 }
 

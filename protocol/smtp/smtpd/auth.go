@@ -48,6 +48,9 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 }
 
 func (s *session) login(user, password string) error {
+	if err := s.srv.cfg.Store.Ready(); err != nil && !errors.Is(err, store.ErrNoSpace) {
+		return s.denied(err) // spares the client the wait for a barrier that cannot come
+	}
 	ctx, cancel := s.lookup()
 	defer cancel()
 	who, err := s.srv.cfg.Auth.Authenticate(ctx, s.w.remote, user, password)

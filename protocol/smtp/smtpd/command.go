@@ -77,6 +77,8 @@ func (w *wire) readCommand(s *side) error {
 		w.onPath(line, arg, "TO:")
 	case "BDAT":
 		return w.onBDAT(arg)
+	case "HELP": // RFC 5321 §4.1.1.8
+		w.say("214 2.0.0 HELO EHLO MAIL RCPT DATA BDAT RSET VRFY NOOP QUIT STARTTLS AUTH HELP; RFC 5321 says more")
 	default:
 		w.pass(line)
 	}

@@ -109,7 +109,7 @@ type Limits struct {
 	Write                 time.Duration // for a reply to leave; 1 min. Over it the connection is closed.
 	Handshake             time.Duration // for TLS; 30 s. Over it the connection is closed.
 	Session               time.Duration // for a whole connection, looked at between commands; 4 h. Over it: 421.
-	Lookup                time.Duration // for a question to Auth or Resolver; 5 s. Over it: 451.
+	Lookup                time.Duration // for a question to Auth or Resolver; 4 s. Over it: 451.
 	Accept                time.Duration // for Store.AddMessage; 60 s. Over it: 451.
 	Drain                 time.Duration // for open transactions once Serve is cancelled; 10 s. Over it connections are closed.
 }
@@ -193,7 +193,7 @@ func (l *Limits) fill() {
 	or(&l.Write, time.Minute)
 	or(&l.Handshake, 30*time.Second)
 	or(&l.Session, 4*time.Hour)
-	or(&l.Lookup, 5*time.Second)
+	or(&l.Lookup, 4*time.Second)
 	or(&l.Accept, time.Minute)
 	or(&l.Drain, 10*time.Second)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 
@@ -124,7 +125,7 @@ func (s *session) copyMessage(t *transaction, w io.Writer, body io.Reader) error
 // place proposes the message.
 func (s *session) place(t *transaction, up Body, summary []byte) (*placement, error) {
 	p, targets := s.targets(t)
-	ctx, cancel := context.WithTimeout(s.w.base, s.srv.cfg.Limits.Accept)
+	ctx, cancel := s.whileReady()
 	defer cancel()
 	msg := &storepb.AddMessage{Summary: summary, Targets: targets, QueueId: t.queueID, EnvelopeFrom: t.from.String()}
 	res, err := s.srv.cfg.Store.AddMessage(ctx, up, msg)
@@ -136,6 +137,30 @@ func (s *session) place(t *transaction, up Body, summary []byte) (*placement, er
 	}
 	p.placed = res.GetPlaced()
 	return p, nil
+}
+
+// readyTick is how often whileReady looks.
+const readyTick = 250 * time.Millisecond
+
+// whileReady is a context for storing a message: it ends after Limits.Accept, and as soon as this node cannot take mail any more. A large
+// message may take long, but where the other nodes are gone a client need not wait for what cannot come.
+func (s *session) whileReady() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(s.w.base, s.srv.cfg.Limits.Accept)
+	go func() {
+		tick := time.NewTicker(readyTick)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if errors.Is(s.srv.cfg.Store.Ready(), store.ErrUnavailable) {
+					cancel()
+				}
+			}
+		}
+	}()
+	return ctx, cancel
 }
 
 // targets lists the accounts that get the message, each once, in the mailbox that the first of its addresses names.

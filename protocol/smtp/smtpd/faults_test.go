@@ -105,9 +105,9 @@ func TestNothingSaidInTheClearSurvivesSTARTTLS(t *testing.T) {
 		c := r.dial()
 		c.begin("alice@example.test")
 		c.startTLS()
-		c.say("MAIL FROM:<x@remote.example>", "502*") // EHLO is due again
+		c.say("MAIL FROM:<x@remote.example>", "503*") // EHLO is due again
 		c.say("EHLO c", "250*")
-		c.say("RCPT TO:<bob@example.test>", "502*") // and so is MAIL
+		c.say("RCPT TO:<bob@example.test>", "503*") // and so is MAIL
 		c.say("STARTTLS", "502*")
 	})
 }
@@ -384,4 +384,69 @@ func TestSwaksDelivers(t *testing.T) {
 	if n := len(r.store.stored()); n != 1 {
 		t.Errorf("%d messages: %s", n, out)
 	}
+}
+
+// A full disk does not keep clients from asking: they hear 452 when they bring mail, and it works again by itself.
+func TestFullDiskAnswers452(t *testing.T) {
+	r := start(t, MX, nil)
+	r.store.setReady(fmt.Errorf("disk: %w", store.ErrNoSpace))
+	c := r.dial()
+	c.expect("220*")
+	c.say("EHLO c", "250*")
+	c.say("VRFY alice", "252*")
+	c.say("MAIL FROM:<x@remote.example>", "452 4.3.1*")
+	r.store.setReady(nil)
+	c.say("MAIL FROM:<x@remote.example>", "250*")
+}
+
+// The quorum is lost while a message is being stored: whether it was is not known, and the client does not wait for long.
+func TestQuorumLostWhileStoring(t *testing.T) {
+	r := start(t, MX, nil)
+	r.store.hold, r.store.held = make(chan struct{}), make(chan struct{})
+	c := r.dial()
+	c.begin("alice@example.test")
+	c.say("DATA", "354*")
+	c.send("a: b\r\n\r\n.\r\n")
+	<-r.store.held
+	r.store.setReady(fmt.Errorf("no quorum: %w", store.ErrUnavailable))
+	c.expect("451 4.3.0*")
+}
+
+// A node that is not ready does not let a login wait for a read barrier, nor take it for a wrong password.
+func TestLoginWhileNotReady(t *testing.T) {
+	r := start(t, Submission, nil)
+	c := r.dial()
+	c.expect("220*")
+	c.say("EHLO c", "250*")
+	r.store.setReady(fmt.Errorf("no quorum: %w", store.ErrUnavailable))
+	for range 5 {
+		c.say("AUTH PLAIN AGFsaWNlQGV4YW1wbGUudGVzdABzZWNyZXQ=", "454 4.7.0*")
+	}
+}
+
+// A byte now and then does not keep a connection longer than it may last.
+func TestTricklingCommandMeetsTheTimeOfASession(t *testing.T) {
+	r := start(t, MX, func(c *Config) { c.Limits.Session = 300 * time.Millisecond })
+	c := r.dial()
+	c.expect("220*")
+	stop := make(chan struct{})
+	trickled := make(chan struct{})
+	go func() {
+		defer close(trickled)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				if _, err := c.c.Write([]byte("N")); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	c.expect("421 4.4.2*")
+	close(stop)
+	<-trickled
 }

@@ -181,7 +181,8 @@ func (s *Server) greet(w *wire) {
 		}
 		to = s.secure
 	}
-	if err := s.cfg.Store.Ready(); err != nil {
+	// A full disk is answered at MAIL: what the client asks besides can be answered.
+	if err := s.cfg.Store.Ready(); err != nil && !errors.Is(err, store.ErrNoSpace) {
 		s.cfg.Metrics.Refused.WithLabelValues(s.cfg.Mode.String(), "not ready").Inc()
 		w.log.Info("connection refused", "remote", w.remote, "reason", "not ready", "err", err)
 		w.say("421 4.3.2 " + s.cfg.Hostname + " Not accepting mail just now, try again later")

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -116,6 +117,9 @@ func (w *wire) armRead() error {
 	}
 	now, limits := time.Now(), w.srv.cfg.Limits
 	until := now.Add(limits.Command)
+	if end := w.since.Add(limits.Session); end.Before(until) {
+		until = end // also within a line: a byte now and then is no command
+	}
 	if !w.deadline.IsZero() {
 		if until = now.Add(limits.Data); until.After(w.deadline) {
 			until = w.deadline
@@ -172,6 +176,20 @@ func (w *wire) write(b []byte) (int, error) {
 			return len(b), nil
 		}
 	}
+	if line, whole := strings.CutSuffix(string(b), "\r\n"); whole {
+		if now := w.corrected(line); now != line {
+			n := len(b)
+			if _, err := w.reply([]byte(now + "\r\n")); err != nil {
+				return 0, err
+			}
+			return n, nil
+		}
+	}
+	return w.reply(b)
+}
+
+// reply writes a reply, or the one that stands in for it. The caller holds wmu.
+func (w *wire) reply(b []byte) (int, error) {
 	w.count(string(b[:min(len(b), 4)]))
 	if w.override != "" && len(b) > 3 {
 		line := w.override
