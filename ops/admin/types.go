@@ -63,7 +63,7 @@ type AccountRequest struct {
 	Address       string  `json:"address"`
 	Name          string  `json:"name,omitempty"`
 	Password      string  `json:"password,omitempty"`
-	QuotaBytes    *int64  `json:"quota_bytes,omitempty"` // 0: no limit
+	QuotaBytes    *int64  `json:"quota_bytes,omitempty"` // 0: the cluster's default; -1: no limit
 	QuotaMessages *int64  `json:"quota_messages,omitempty"`
 	Suspended     *bool   `json:"suspended,omitempty"`
 	Label         string  `json:"label,omitempty"` // app passwords: what it is for
@@ -91,8 +91,10 @@ type Account struct {
 	ID            uint64        `json:"id"`
 	Address       string        `json:"address"`
 	Name          string        `json:"name"`
-	QuotaBytes    int64         `json:"quota_bytes"`
+	QuotaBytes    int64         `json:"quota_bytes"` // its own: 0 for the cluster's default, -1 for no limit
 	QuotaMessages int64         `json:"quota_messages"`
+	LimitBytes    int64         `json:"limit_bytes"` // what counts, 0 for no limit
+	LimitMessages int64         `json:"limit_messages"`
 	UsedBytes     int64         `json:"used_bytes"`
 	Messages      int64         `json:"messages"`
 	Suspended     bool          `json:"suspended"`
@@ -114,11 +116,11 @@ type Alias struct {
 	Description string   `json:"description"`
 }
 
-// SettingRequest names a setting of the cluster and its new value (methods "set", "settings").
+// SettingRequest names a setting of the cluster and, for "set", its new value (methods "set", "settings"; there no name means all).
 type SettingRequest struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
-	Reset bool   `json:"reset"`
+	Reset bool   `json:"reset"` // back to the default
 }
 
 // Setting is a setting as it is listed.
@@ -126,5 +128,13 @@ type Setting struct {
 	Name    string `json:"name"`
 	Value   string `json:"value"`
 	Default string `json:"default"`
+	Set     bool   `json:"set"`   // somebody chose the value
+	Type    string `json:"type"`  // size, number, duration, text
+	Range   string `json:"range"` // for people, such as "64KiB to 1GiB"; "" when the doc says it
 	Doc     string `json:"doc"`
+}
+
+// LogLevel is how much a node logs (method "log-level"; a request with "" only asks).
+type LogLevel struct {
+	Level string `json:"level"` // debug, info, warn, error
 }

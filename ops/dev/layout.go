@@ -62,7 +62,7 @@ type placed struct {
 	Ports map[string]int `json:"ports"`
 }
 
-var portNames = []string{"cluster", "gossip", "smtp", "submission", "submissions", "lmtp", "imap", "imaps", "admin"}
+var portNames = []string{"cluster", "gossip", "smtp", "submission", "submissions", "lmtp", "imap", "imaps", "admin", "metrics"}
 
 func (l *layout) path() string                    { return filepath.Join(l.dir, "dev.json") }
 func (l *layout) nodeDir(name string) string      { return filepath.Join(l.dir, name) }
@@ -220,8 +220,9 @@ lmtp = %q
 imap = %q
 imaps = %q
 admin = %q
+metrics = %q
 `, p.Name, p.Name+".example.test", l.dataDir(p.Name), p.address("cluster"), p.address("cluster"), p.address("gossip"),
-		p.address("smtp"), p.address("submission"), p.address("submissions"), p.address("lmtp"), p.address("imap"), p.address("imaps"), p.address("admin"))
+		p.address("smtp"), p.address("submission"), p.address("submissions"), p.address("lmtp"), p.address("imap"), p.address("imaps"), p.address("admin"), p.address("metrics"))
 	if err := os.WriteFile(l.configPath(p.Name), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the configuration of node %s: %w", p.Name, err)
 	}

@@ -38,7 +38,7 @@ func TestChangesAreChecked(t *testing.T) {
 		{"account with a detail", account("x+y@example.test", "long enough", AccountChange{}), store.ErrInvalid},
 		{"bad address", account("x@y@example.test", "long enough", AccountChange{}), store.ErrInvalid},
 		{"short password", account("x@example.test", "short", AccountChange{}), store.ErrInvalid},
-		{"negative quota", account("x@example.test", "long enough", AccountChange{QuotaBytes: ptr(int64(-1))}), store.ErrInvalid},
+		{"negative quota", account("x@example.test", "long enough", AccountChange{QuotaBytes: ptr(int64(-2))}), store.ErrInvalid},
 		{"bad name", account("x@example.test", "long enough", AccountChange{Name: ptr("a\nb")}), store.ErrInvalid},
 		{"long name", account("x@example.test", "long enough", AccountChange{Name: ptr(strings.Repeat("x", 300))}), store.ErrInvalid},
 		{"unknown account", d.SetPassword(ctx, "x@example.test", "long enough"), store.ErrNotFound},
