@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 // devCluster is a cluster of real processes, begun by "quorumail dev --json".
 type devCluster struct {
 	dev.Description
-	t   *testing.T
+	t   testing.TB
 	dir string
 	cmd *exec.Cmd
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
 
 	"github.com/quorumail/quorumail/ops/admin"
 	"github.com/quorumail/quorumail/ops/directory"
@@ -79,4 +80,19 @@ func levelName(l slog.Level) string {
 		return "warn"
 	}
 	return "error"
+}
+
+func logLevelCommand() *cobra.Command {
+	return withJSON(&cobra.Command{Use: "log-level [LEVEL]", Short: "Show or change how much this node logs, until it starts again: debug, info, warn or error", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var r admin.LogLevel
+			if len(args) == 1 {
+				r.Level = args[0]
+			}
+			r, err := call[admin.LogLevel](cmd, "log-level", r)
+			if err != nil {
+				return err
+			}
+			return showFields(cmd, r, [][]string{{"level", r.Level}})
+		}})
 }

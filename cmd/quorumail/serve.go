@@ -37,8 +37,13 @@ func serveCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return serve(cmd.Context(), cfg, o)
+		ctx, err := prepare(cmd)
+		if err != nil {
+			return err
+		}
+		return serve(ctx, cfg, o)
 	}}
+	devFlags(c)
 	c.Flags().BoolVar(&o.init, "init", false, "first start: found a new cluster")
 	c.Flags().StringVar(&o.join, "join", "", "first start: join a cluster with the token that \"quorumail invite\" printed there")
 	return c
@@ -392,7 +397,7 @@ func (n *node) servers(tc *tls.Config) (map[string]server, error) {
 			continue
 		}
 		s, err := smtpd.New(smtpd.Config{Mode: mode, Hostname: n.cfg.Hostname, Node: n.cfg.Name, TLS: tc, AllowPlainAuth: n.cfg.InsecureLoopbackAuth,
-			Store: smtpStore{n.replica}, Resolver: n.directory, Auth: n.directory.SMTPAuth(), NewSummarizer: newSummarizer,
+			Limits: smtpd.Limits{Connections: n.cfg.Limits.MaxConnections}, Store: smtpStore{n.replica}, Resolver: n.directory, Auth: n.directory.SMTPAuth(), NewSummarizer: newSummarizer,
 			MaxRecipients: func() int { return config.SMTPMaxRecipients.From(n.directory.Lookup) }, Metrics: n.figures.smtp, Logger: n.log})
 		if err != nil {
 			return nil, err
@@ -408,7 +413,8 @@ func (n *node) servers(tc *tls.Config) (map[string]server, error) {
 		if address == "" {
 			continue
 		}
-		s, err := imapd.New(imapd.Config{Hostname: n.cfg.Hostname, TLS: tc, AllowPlainAuth: n.cfg.InsecureLoopbackAuth, Store: imapStore{n.replica},
+		s, err := imapd.New(imapd.Config{Hostname: n.cfg.Hostname, TLS: tc, AllowPlainAuth: n.cfg.InsecureLoopbackAuth,
+			Limits: imapd.Limits{Sessions: n.cfg.Limits.MaxConnections}, Store: imapStore{n.replica},
 			Auth: imapd.AuthFunc(n.imapAuth), Metrics: n.figures.imap, Logger: n.log})
 		if err != nil {
 			return nil, err

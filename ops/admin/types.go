@@ -1,5 +1,7 @@
 package admin
 
+import "time"
+
 // Empty is a request or an answer without content.
 type Empty struct{}
 
@@ -71,11 +73,13 @@ type AccountRequest struct {
 	NewName       *string `json:"new_name,omitempty"`
 }
 
-// AliasRequest names an alias or a group (methods "alias.…", "group.…").
+// AliasRequest names an alias or a group and, for add and set, what it shall be (methods "alias.…", "group.…").
 type AliasRequest struct {
 	Address     string   `json:"address"`
-	Targets     []string `json:"targets,omitempty"`
-	Description string   `json:"description,omitempty"`
+	Targets     []string `json:"targets,omitempty"` // set: all that it has from now on; none leaves them
+	Add         []string `json:"add,omitempty"`     // set: to those that it has
+	Remove      []string `json:"remove,omitempty"`  // set: from those that it has
+	Description *string  `json:"description,omitempty"`
 }
 
 // Domain is a domain as it is listed.
@@ -103,9 +107,10 @@ type Account struct {
 
 // AppPassword is a password for one program. Password is there only in the answer to its making.
 type AppPassword struct {
-	ID       string `json:"id"`
-	Label    string `json:"label"`
-	Password string `json:"password,omitempty"`
+	ID       string    `json:"id"`
+	Label    string    `json:"label"`
+	Created  time.Time `json:"created"`
+	Password string    `json:"password,omitempty"`
 }
 
 // Alias is an alias or a group as it is listed.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"time"
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/state"
@@ -38,6 +39,7 @@ type AccountInfo struct {
 type AppPassword struct {
 	ID       string
 	Label    string
+	Created  time.Time
 	Password string // only in the answer to its making
 }
 
@@ -215,7 +217,7 @@ func accountInfo(v *state.View, a *storepb.Account) (AccountInfo, error) {
 	creds, err := v.Credentials(id)
 	for _, c := range creds {
 		if c.GetKind() == kindApp {
-			info.AppPasswords = append(info.AppPasswords, AppPassword{ID: c.GetId(), Label: c.GetLabel()})
+			info.AppPasswords = append(info.AppPasswords, AppPassword{ID: c.GetId(), Label: c.GetLabel(), Created: time.UnixMilli(c.GetCreatedUnixMs())})
 		}
 	}
 	return info, none(err)

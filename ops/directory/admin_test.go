@@ -60,7 +60,7 @@ func TestListings(t *testing.T) {
 	ctx := t.Context()
 	must(t, d.SetAccount(ctx, "bob@example.test", AccountChange{Name: ptr(" Bob "), QuotaBytes: ptr(int64(1000))}))
 	must(t, d.CreateAlias(ctx, "info@example.test", AliasSpec{Targets: []string{"Alice@example.test", "alice@example.test"}}))
-	must(t, d.CreateAlias(ctx, "team@example.test", AliasSpec{Targets: []string{"alice@example.test", "bob@example.test"}, Group: true, Description: "all"}))
+	must(t, d.CreateAlias(ctx, "team@example.test", AliasSpec{Targets: []string{"alice@example.test", "bob@example.test"}, Group: true, Description: ptr("all")}))
 	must(t, d.SetDomain(ctx, "example.test", DomainChange{CatchAll: ptr("Bob@example.test")}))
 
 	domains, err := d.Domains(ctx)

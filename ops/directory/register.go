@@ -76,7 +76,7 @@ func (d *Directory) registerAccounts(s *admin.Server) {
 func (d *Directory) registerAliases(s *admin.Server, group bool) {
 	kind := aliasKind(group)
 	spec := func(r admin.AliasRequest) AliasSpec {
-		return AliasSpec{Targets: r.Targets, Group: group, Description: r.Description}
+		return AliasSpec{Targets: r.Targets, Add: r.Add, Remove: r.Remove, Group: group, Description: r.Description}
 	}
 	admin.Handle(s, kind+".add", func(ctx context.Context, r admin.AliasRequest) (admin.Empty, error) {
 		return done(d.CreateAlias(ctx, r.Address, spec(r)))
