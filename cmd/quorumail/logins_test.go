@@ -18,7 +18,7 @@ import (
 
 // loginOver opens a connection, logs in, and closes it politely: what a client does that polls for mail.
 func loginOver(protocol string, n dev.Node, a dev.Account) error {
-	address, steps := n.IMAP, [][2]string{{"", "* OK"}, {"a LOGIN " + a.Address + " " + a.Password, "a OK"}, {"b LOGOUT", "b OK"}}
+	address, steps := n.IMAP, [][2]string{{"", "* OK"}, {fmt.Sprintf("a LOGIN %q %q", a.Address, a.Password), "a OK"}, {"b LOGOUT", "b OK"}}
 	if protocol == "smtp" {
 		plain := base64.StdEncoding.EncodeToString([]byte("\x00" + a.Address + "\x00" + a.Password))
 		address, steps = n.Submission, [][2]string{{"", "220 "}, {"EHLO localhost", "250 "}, {"AUTH PLAIN " + plain, "235 "}, {"QUIT", "221 "}}
@@ -42,7 +42,7 @@ func loginOver(protocol string, n dev.Node, a dev.Account) error {
 			if line, err = r.ReadString('\n'); err != nil {
 				return err
 			}
-			if strings.Contains(line, " NO ") || strings.HasPrefix(line, "5") || strings.HasPrefix(line, "4") {
+			if strings.Contains(line, " NO ") || strings.Contains(line, " BAD ") || strings.HasPrefix(line, "5") || strings.HasPrefix(line, "4") {
 				return fmt.Errorf("answer %q", line)
 			}
 		}
@@ -94,4 +94,8 @@ func BenchmarkLogins(b *testing.B) {
 			}
 		}
 	}
+}
+
+func devAccount(address, password string) dev.Account {
+	return dev.Account{Address: address, Password: password}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,6 +49,15 @@ type figures struct {
 
 func newFigures() figures {
 	return figures{directory: directory.NewMetrics(), smtp: smtpd.NewMetrics(), imap: imapd.NewMetrics()}
+}
+
+func (n *node) listenAdmin() (net.Listener, error) {
+	l, err := admin.Listen(n.cfg.Listeners.Admin)
+	if err != nil {
+		return nil, fmt.Errorf("listen for admin at %s (is another program there?): %w", n.cfg.Listeners.Admin, err)
+	}
+	n.listeners.add("admin", n.cfg.Listeners.Admin)
+	return l, nil
 }
 
 // metricsServer shows the node's figures.

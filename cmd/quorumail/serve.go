@@ -253,11 +253,13 @@ func (n *node) run(ctx context.Context, j *joiner) (err error) {
 		return err
 	}
 	n.registerAdmin()
-	l, err := n.listen("admin", n.cfg.Listeners.Admin)
-	if err != nil {
-		return err
+	if n.cfg.Listeners.Admin != "" {
+		l, err := n.listenAdmin()
+		if err != nil {
+			return err
+		}
+		start("admin", background, func(ctx context.Context) error { return n.admin.Serve(ctx, l) })
 	}
-	start("admin", background, func(ctx context.Context) error { return n.admin.Serve(ctx, l) })
 	if n.cfg.Listeners.Metrics != "" {
 		m, err := n.metricsServer()
 		if err != nil {
