@@ -49,13 +49,3 @@ func (s *screen) show(text string) {
 	fmt.Fprint(s.out, "\r\x1b[K"+text)
 	s.live = true
 }
-
-// end leaves the cursor at the beginning of a line.
-func (s *screen) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.live {
-		fmt.Fprint(s.out, "\r\x1b[K")
-		s.live = false
-	}
-}
