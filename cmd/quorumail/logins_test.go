@@ -18,16 +18,25 @@ import (
 
 // loginOver opens a connection, logs in, and closes it politely: what a client does that polls for mail.
 func loginOver(protocol string, n dev.Node, a dev.Account) error {
-	address, steps := n.IMAP, [][2]string{{"", "* OK"}, {fmt.Sprintf("a LOGIN %q %q", a.Address, a.Password), "a OK"}, {"b LOGOUT", "b OK"}}
+	address := n.IMAP
 	if protocol == "smtp" {
-		plain := base64.StdEncoding.EncodeToString([]byte("\x00" + a.Address + "\x00" + a.Password))
-		address, steps = n.Submission, [][2]string{{"", "220 "}, {"EHLO localhost", "250 "}, {"AUTH PLAIN " + plain, "235 "}, {"QUIT", "221 "}}
+		address = n.Submission
 	}
 	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
 	if err != nil {
 		return err
 	}
+	return loginOn(conn, protocol, a)
+}
+
+// loginOn is loginOver on a connection, which it closes.
+func loginOn(conn net.Conn, protocol string, a dev.Account) error {
 	defer conn.Close()
+	steps := [][2]string{{"", "* OK"}, {fmt.Sprintf("a LOGIN %q %q", a.Address, a.Password), "a OK"}, {"b LOGOUT", "b OK"}}
+	if protocol == "smtp" {
+		plain := base64.StdEncoding.EncodeToString([]byte("\x00" + a.Address + "\x00" + a.Password))
+		steps = [][2]string{{"", "220 "}, {"EHLO localhost", "250 "}, {"AUTH PLAIN " + plain, "235 "}, {"QUIT", "221 "}}
+	}
 	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		return err
 	}
@@ -39,6 +48,7 @@ func loginOver(protocol string, n dev.Node, a dev.Account) error {
 			}
 		}
 		for line := ""; !strings.HasPrefix(line, s[1]); {
+			var err error
 			if line, err = r.ReadString('\n'); err != nil {
 				return err
 			}

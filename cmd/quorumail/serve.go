@@ -464,7 +464,7 @@ func (n *node) shareFailedLogins(ctx context.Context) error {
 				continue
 			}
 			go func() {
-				ctx, cancel := context.WithTimeout(ctx, time.Second)
+				ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 				defer cancel()
 				_, _ = n.cluster.Call(ctx, m.ID, "failed-logins", batch) // a node that is down counts on its own
 			}()
