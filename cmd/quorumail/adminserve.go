@@ -31,6 +31,7 @@ func (n *node) registerAdmin() {
 	admin.Handle(n.admin, "node.remove", n.removeNode)
 	admin.Handle(n.admin, "profile", admin.TakeProfile)
 	admin.Handle(n.admin, "spent", n.spent)
+	admin.Handle(n.admin, "log-level", n.logLevel)
 }
 
 func (n *node) status(context.Context, admin.Empty) (admin.Status, error) {
@@ -50,7 +51,7 @@ func (n *node) status(context.Context, admin.Empty) (admin.Status, error) {
 		return admin.Status{}, err
 	}
 	out := admin.Status{Name: n.cfg.Name, ID: string(n.id.ID), State: s.State, Leader: names[s.Leader], Term: s.Term, Last: s.Last, Commit: s.Commit, Applied: s.Applied,
-		Missing: len(missing), Listeners: n.listeners, Version: version, Ready: true}
+		Missing: len(missing), Listeners: n.listeners.all(), Version: version, Ready: true}
 	if err := n.replica.Ready(); err != nil {
 		out.Ready, out.NotReady = false, err.Error()
 	}

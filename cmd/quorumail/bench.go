@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -16,13 +15,13 @@ import (
 // benchCommand measures a cluster with one account, whose password is asked for.
 func benchCommand() *cobra.Command {
 	o := bench.Options{}
-	c := withJSON(&cobra.Command{Use: "bench ACCOUNT", Short: "Send messages, wait until each is visible at another node, and print how that went", Args: cobra.ExactArgs(1),
+	c := withPassword(withJSON(&cobra.Command{Use: "bench ACCOUNT", Short: "Send messages, wait until each is visible at another node, and print how that went", Args: cobra.ExactArgs(1),
 		Long: "Sends messages to ACCOUNT at the nodes of --smtp, watches its INBOX at the nodes of --imap, and prints rates and latencies.\nThe messages stay in the INBOX. The account's password comes from a prompt or from standard input.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(o.SMTP) == 0 || len(o.IMAP) == 0 || o.Clients < 1 || o.Messages < o.Clients || o.SizeBytes < 256 {
-				return errors.New("name nodes with --smtp and --imap, at least one client, as many messages, and 256 bytes")
+				return usageError{errors.New("name nodes with --smtp and --imap, at least one client, as many messages, and 256 bytes")}
 			}
-			password, err := readPassword(cmd)
+			password, err := knownPassword(cmd)
 			if err != nil {
 				return err
 			}
@@ -35,7 +34,7 @@ func benchCommand() *cobra.Command {
 				return err
 			}
 			return printBench(cmd, r)
-		}})
+		}}))
 	c.Flags().StringSliceVar(&o.SMTP, "smtp", nil, "where to send: host:port, several with commas")
 	c.Flags().StringSliceVar(&o.IMAP, "imap", nil, "where to watch: host:port, several with commas")
 	c.Flags().IntVar(&o.Clients, "clients", 16, "how many send at once")
@@ -58,9 +57,6 @@ func spentBy(cmd *cobra.Command) (func(context.Context) (bench.Spent, error), er
 }
 
 func printBench(cmd *cobra.Command, r bench.Result) error {
-	if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(r)
-	}
 	rounded := func(v float64) string { return fmt.Sprintf("%.1f", v) }
 	return show(cmd, r, "CLIENTS BYTES MESSAGES ZSTD-RATIO DELIVERED/S ACK-P50-MS ACK-P99-MS VISIBLE-P50-MS VISIBLE-P99-MS CPU-MS/MSG WRITTEN-BYTES/MSG", [][]string{{strconv.Itoa(r.Clients), strconv.Itoa(r.SizeBytes),
 		strconv.Itoa(r.Messages), fmt.Sprintf("%.2f", r.Ratio), rounded(r.PerSecond), rounded(r.AckP50Ms), rounded(r.AckP99Ms), rounded(r.VisibleP50Ms), rounded(r.VisibleP99Ms), fmt.Sprintf("%.2f", r.CPUMsPerMessage), strconv.FormatInt(r.WrittenPer, 10)}})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/smtp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -164,43 +163,4 @@ func rssMiB(b *testing.B, pid int) float64 {
 	}
 	b.Fatal("no VmRSS")
 	return 0
-}
-
-// BenchmarkLogins compares logins whose password is remembered with those of accounts that come for the first time.
-func BenchmarkLogins(b *testing.B) {
-	c := startCluster(b, 3, 40)
-	auth := func(node, account int) error {
-		s, err := smtp.Dial(c.Nodes[node].Submission)
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		return s.Auth(smtp.PlainAuth("", c.Accounts[account].Address, c.Accounts[account].Password, "127.0.0.1"))
-	}
-	rate := func(clients, each int, account func(client, n int) int) float64 {
-		start := time.Now()
-		var wg sync.WaitGroup
-		for i := range clients {
-			wg.Go(func() {
-				for n := range each {
-					if err := auth(i%len(c.Nodes), account(i, n)); err != nil {
-						b.Error(err)
-						return
-					}
-				}
-			})
-		}
-		wg.Wait()
-		return float64(clients*each) / time.Since(start).Seconds()
-	}
-	first := rate(2, 20, func(i, n int) int { return 2 + i*20 + n })
-	for i := range c.Nodes {
-		if err := auth(i, 0); err != nil {
-			b.Fatal(err)
-		}
-	}
-	again := rate(32, 100, func(int, int) int { return 0 })
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(first, "first/s")
-	b.ReportMetric(again, "again/s")
 }

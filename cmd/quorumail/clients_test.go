@@ -197,5 +197,5 @@ func TestAccountsAreAdministeredAtAnyNode(t *testing.T) {
 		t.Error("mail for a remote recipient was taken from a stranger")
 	}
 	runTool(t, nil, c.Bin, "account", "set", "chi@example.test", "--suspended", "--config", at(0))
-	runTool(t, nil, c.Bin, "account", "remove", "chi@example.test", "--config", at(0))
+	runTool(t, nil, c.Bin, "account", "remove", "chi@example.test", "--yes", "--config", at(0))
 }

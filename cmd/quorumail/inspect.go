@@ -2,71 +2,12 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/quorumail/quorumail/ops/admin"
-	"github.com/quorumail/quorumail/ops/config"
-	"github.com/quorumail/quorumail/ops/dev"
 )
-
-func devCommand() *cobra.Command {
-	o := dev.Options{}
-	c := &cobra.Command{Use: "dev", Short: "Run a whole cluster on this machine, to try it", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		var err error
-		if o.Bin, err = os.Executable(); err != nil {
-			return fmt.Errorf("find this program's own file: %w", err)
-		}
-		o.Out, o.Err = cmd.OutOrStdout(), cmd.ErrOrStderr()
-		return dev.Run(cmd.Context(), o)
-	}}
-	c.Flags().IntVar(&o.Nodes, "nodes", 3, "how many nodes")
-	c.PersistentFlags().StringVar(&o.Dir, "dir", ".quorumail-dev", "folder for everything")
-	c.Flags().IntVar(&o.Accounts, "accounts", 0, "further accounts u000@example.test and so on")
-	c.Flags().BoolVar(&o.JSON, "json", false, "print one JSON object on one line once the cluster serves")
-	c.AddCommand(&cobra.Command{Use: "restart NODE", Short: "Start a node again that was killed", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-		bin, err := os.Executable()
-		if err != nil {
-			return fmt.Errorf("find this program's own file: %w", err)
-		}
-		return dev.Restart(cmd.Context(), o.Dir, args[0], bin, cmd.OutOrStdout())
-	}})
-	return c
-}
-
-func configCommand() *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "The node's configuration file"}
-	c.AddCommand(&cobra.Command{Use: "check [FILE]", Short: "Say what is wrong in a configuration", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-		path, _ := cmd.Flags().GetString("config")
-		if len(args) == 1 {
-			path = args[0]
-		}
-		if _, err := config.Load(path); err != nil {
-			return err
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: good\n", path)
-		return nil
-	}})
-	showCmd := &cobra.Command{Use: "show", Short: "Print the configuration", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		if defaults, _ := cmd.Flags().GetBool("defaults"); defaults {
-			fmt.Fprint(cmd.OutOrStdout(), config.Defaults())
-			return nil
-		}
-		path, _ := cmd.Flags().GetString("config")
-		raw, err := os.ReadFile(filepath.Clean(path))
-		if err != nil {
-			return fmt.Errorf("read the configuration: %w", err)
-		}
-		_, err = cmd.OutOrStdout().Write(raw)
-		return err
-	}}
-	showCmd.Flags().Bool("defaults", false, "print every key with its default and what it means")
-	c.AddCommand(showCmd)
-	return c
-}
 
 func statusCommand() *cobra.Command {
 	return withJSON(&cobra.Command{Use: "status", Short: "How the cluster is, as this node sees it", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
@@ -125,8 +66,7 @@ func adminCommand() *cobra.Command {
 			return err
 		}
 		return show(cmd, h, "INDEX HASH", [][]string{{strconv.FormatUint(h.Index, 10), h.Hash}})
-	}}))
-	c.AddCommand(profileCommand(), spentCommand())
+	}}), logLevelCommand(), profileCommand(), spentCommand())
 	return c
 }
 

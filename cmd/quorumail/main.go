@@ -23,7 +23,8 @@ func main() {
 	defer stop()
 	if err := rootCommand().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "quorumail:", err)
-		os.Exit(1)
+		stop()
+		os.Exit(exitCode(err))
 	}
 }
 
@@ -37,7 +38,8 @@ func rootCommand() *cobra.Command {
 	}
 	root.PersistentFlags().StringP("config", "c", "/etc/quorumail/node.toml", "this node's configuration file")
 	root.AddCommand(serveCommand(), devCommand(), configCommand(), statusCommand(), inviteCommand(), nodeCommand(), adminCommand(),
-		accountCommand(), domainCommand(), aliasCommand("alias"), aliasCommand("group"), checkCommand(), benchCommand())
+		accountCommand(), domainCommand(), aliasCommand("alias"), aliasCommand("group"), setCommand(), checkCommand(), benchCommand())
+	checkUsage(root)
 	return root
 }
 
@@ -47,10 +49,15 @@ func loadConfig(cmd *cobra.Command) (*config.Config, error) {
 		return nil, err
 	}
 	c, err := config.Load(path)
+	return c, explainMissing(path, err)
+}
+
+// explainMissing says what to do when there is no configuration.
+func explainMissing(path string, err error) error {
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no configuration at %s: name one with --config, or begin with \"quorumail config show --defaults\"", path)
+		return fmt.Errorf("there is no configuration at %s: name one with --config, or begin with: quorumail config show --defaults > node.toml", path)
 	}
-	return c, err
+	return err
 }
 
 // client makes a client of the node whose configuration --config names.

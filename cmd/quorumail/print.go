@@ -1,73 +1,101 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
-	"text/tabwriter"
+	"unicode"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
+	"golang.org/x/text/width"
 )
 
-// withJSON adds the --json flag of every listing.
+// withJSON adds the --json flag of everything that prints facts.
 func withJSON(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().Bool("json", false, "print JSON instead of a table")
 	return cmd
 }
 
+func wantsJSON(cmd *cobra.Command) bool {
+	asJSON, _ := cmd.Flags().GetBool("json")
+	return asJSON
+}
+
 // show prints v as JSON when --json is set, else the rows as a table.
 func show(cmd *cobra.Command, v any, header string, rows [][]string) error {
-	out := cmd.OutOrStdout()
-	if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
-		return json.NewEncoder(out).Encode(v)
+	if wantsJSON(cmd) {
+		return printJSON(cmd.OutOrStdout(), v)
 	}
-	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, strings.ReplaceAll(header, " ", "\t"))
+	return printTable(cmd.OutOrStdout(), append([][]string{strings.Fields(header)}, rows...))
+}
+
+// showFields is show for one thing: a line for each fact, "" for what need not be said.
+func showFields(cmd *cobra.Command, v any, facts [][]string) error {
+	if wantsJSON(cmd) {
+		return printJSON(cmd.OutOrStdout(), v)
+	}
+	var rows [][]string
+	for _, f := range facts {
+		if f[1] != "" {
+			rows = append(rows, []string{f[0] + ":", f[1]})
+		}
+	}
+	return printTable(cmd.OutOrStdout(), rows)
+}
+
+func printJSON(out io.Writer, v any) error {
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false) // what is printed is not HTML, and "<" shall stay readable
+	return enc.Encode(v)
+}
+
+// printTable aligns columns by what the cells take on a screen; the last one is not padded.
+func printTable(out io.Writer, rows [][]string) error {
+	var widths []int
 	for _, r := range rows {
-		fmt.Fprintln(w, strings.Join(r, "\t"))
+		for i, cell := range r {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], screenWidth(cell))
+		}
 	}
-	return w.Flush()
+	var b strings.Builder
+	for _, r := range rows {
+		line := ""
+		for i, cell := range r {
+			line += cell + strings.Repeat(" ", widths[i]-screenWidth(cell)+2)
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
 }
 
-// readPassword takes a password from a prompt, twice, or from one line of standard input. It never comes from the command line,
-// where other users of the machine could read it.
-func readPassword(cmd *cobra.Command) (string, error) {
-	fd := int(os.Stdin.Fd())
-	if !term.IsTerminal(fd) {
-		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 4096)).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return "", fmt.Errorf("read the password from standard input: %w", err)
+// screenWidth is how many columns a text takes on a terminal (Unicode Standard Annex 11).
+func screenWidth(s string) int {
+	n := 0
+	for _, r := range s {
+		switch {
+		case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf, unicode.Cc): // drawn over the letter before, or not at all
+		case isWide(r):
+			n += 2
+		default:
+			n++
 		}
-		if line = strings.TrimRight(line, "\r\n"); line == "" {
-			return "", errors.New("standard input held no password")
-		}
-		return line, nil
 	}
-	first, err := prompt(cmd, fd, "New password: ")
-	if err != nil {
-		return "", err
-	}
-	second, err := prompt(cmd, fd, "Once more: ")
-	if err != nil {
-		return "", err
-	}
-	if first != second {
-		return "", errors.New("the two passwords differ")
-	}
-	return first, nil
+	return n
 }
 
-func prompt(cmd *cobra.Command, fd int, text string) (string, error) {
-	fmt.Fprint(cmd.ErrOrStderr(), text)
-	raw, err := term.ReadPassword(fd)
-	fmt.Fprintln(cmd.ErrOrStderr())
-	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
+func isWide(r rune) bool {
+	k := width.LookupRune(r).Kind()
+	return k == width.EastAsianWide || k == width.EastAsianFullwidth
+}
+
+// say prints one line for people; with --json there is none, for scripts go by the exit code.
+func say(cmd *cobra.Command, format string, args ...any) {
+	if !wantsJSON(cmd) {
+		fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...)
 	}
-	return string(raw), nil
 }

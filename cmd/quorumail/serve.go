@@ -37,8 +37,13 @@ func serveCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return serve(cmd.Context(), cfg, o)
+		ctx, err := prepare(cmd)
+		if err != nil {
+			return err
+		}
+		return serve(ctx, cfg, o)
 	}}
+	devFlags(c)
 	c.Flags().BoolVar(&o.init, "init", false, "first start: found a new cluster")
 	c.Flags().StringVar(&o.join, "join", "", "first start: join a cluster with the token that \"quorumail invite\" printed there")
 	return c
@@ -53,6 +58,8 @@ type serveOptions struct {
 type node struct {
 	cfg       *config.Config
 	log       *slog.Logger
+	level     *slog.LevelVar
+	figures   figures
 	id        identity
 	blobs     *blob.Disk
 	machine   *state.Machine
@@ -60,12 +67,13 @@ type node struct {
 	cluster   *cluster.Node
 	directory *directory.Directory
 	admin     *admin.Server
-	listeners map[string]string
+	listeners addresses
 }
 
 // serve starts the parts in their order, runs until ctx ends, and stops them in the reverse order.
 func serve(ctx context.Context, cfg *config.Config, o serveOptions) (err error) {
-	n := &node{cfg: cfg, log: newLogger(cfg), listeners: map[string]string{}}
+	n := &node{cfg: cfg, level: &slog.LevelVar{}, figures: newFigures()}
+	n.log = newLogger(cfg, n.level)
 	slog.SetDefault(n.log)
 	if err := durable.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return err
@@ -157,7 +165,7 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 		port.Close()
 		return err
 	}
-	if n.directory, err = directory.New(directory.Config{Store: n.replica, Logger: n.log}); err != nil {
+	if n.directory, err = directory.New(directory.Config{Store: n.replica, Metrics: n.figures.directory, Logger: n.log}); err != nil {
 		port.Close()
 		return err
 	}
@@ -214,12 +222,7 @@ func (n *node) lag() uint64 {
 
 // undeleteWindow is the setting of how long deleted messages are kept.
 func (n *node) undeleteWindow() time.Duration {
-	v := n.replica.View()
-	defer v.Close()
-	return config.MailboxUndeleteWindow.From(func(name string) (string, bool) {
-		value, err := v.Setting(name)
-		return value, err == nil
-	})
+	return config.MailboxUndeleteWindow.From(n.directory.Lookup)
 }
 
 // mayPromote asks a member whether it holds every live body: the state alone does not decide that (B4).
@@ -250,11 +253,24 @@ func (n *node) run(ctx context.Context, j *joiner) (err error) {
 		return err
 	}
 	n.registerAdmin()
-	l, err := n.listen("admin", n.cfg.Listeners.Admin)
-	if err != nil {
-		return err
+	if n.cfg.Listeners.Admin != "" {
+		l, err := n.listenAdmin()
+		if err != nil {
+			return err
+		}
+		start("admin", background, func(ctx context.Context) error { return n.admin.Serve(ctx, l) })
 	}
-	start("admin", background, func(ctx context.Context) error { return n.admin.Serve(ctx, l) })
+	if n.cfg.Listeners.Metrics != "" {
+		m, err := n.metricsServer()
+		if err != nil {
+			return err
+		}
+		l, err := n.listen("metrics", n.cfg.Listeners.Metrics)
+		if err != nil {
+			return err
+		}
+		start("metrics", background, func(ctx context.Context) error { return m.Serve(ctx, l) })
+	}
 	if err := n.settle(ctx, j); err != nil {
 		return err
 	}
@@ -365,7 +381,7 @@ func (n *node) listen(name, address string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for %s at %s (is another program there?): %w", name, address, err)
 	}
-	n.listeners[name] = l.Addr().String()
+	n.listeners.add(name, l.Addr().String())
 	return l, nil
 }
 
@@ -383,7 +399,8 @@ func (n *node) servers(tc *tls.Config) (map[string]server, error) {
 			continue
 		}
 		s, err := smtpd.New(smtpd.Config{Mode: mode, Hostname: n.cfg.Hostname, Node: n.cfg.Name, TLS: tc, AllowPlainAuth: n.cfg.InsecureLoopbackAuth,
-			Store: smtpStore{n.replica}, Resolver: n.directory, Auth: n.directory.SMTPAuth(), NewSummarizer: newSummarizer, Logger: n.log})
+			Limits: smtpd.Limits{Connections: n.cfg.Limits.MaxConnections}, Store: smtpStore{n.replica}, Resolver: n.directory, Auth: n.directory.SMTPAuth(), NewSummarizer: newSummarizer,
+			MaxRecipients: func() int { return config.SMTPMaxRecipients.From(n.directory.Lookup) }, Metrics: n.figures.smtp, Logger: n.log})
 		if err != nil {
 			return nil, err
 		}
@@ -398,8 +415,9 @@ func (n *node) servers(tc *tls.Config) (map[string]server, error) {
 		if address == "" {
 			continue
 		}
-		s, err := imapd.New(imapd.Config{Hostname: n.cfg.Hostname, TLS: tc, AllowPlainAuth: n.cfg.InsecureLoopbackAuth, Store: imapStore{n.replica},
-			Auth: imapd.AuthFunc(n.imapAuth), Logger: n.log})
+		s, err := imapd.New(imapd.Config{Hostname: n.cfg.Hostname, TLS: tc, AllowPlainAuth: n.cfg.InsecureLoopbackAuth,
+			Limits: imapd.Limits{Sessions: n.cfg.Limits.MaxConnections}, Store: imapStore{n.replica},
+			Auth: imapd.AuthFunc(n.imapAuth), Metrics: n.figures.imap, Logger: n.log})
 		if err != nil {
 			return nil, err
 		}
@@ -415,10 +433,10 @@ func (n *node) servers(tc *tls.Config) (map[string]server, error) {
 	return out, nil
 }
 
-func newLogger(cfg *config.Config) *slog.Logger {
-	var level slog.Level
+// newLogger makes the logger; its level can be changed while the node runs.
+func newLogger(cfg *config.Config, level *slog.LevelVar) *slog.Logger {
 	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
-		level = slog.LevelInfo // the configuration was checked
+		level.Set(slog.LevelInfo) // the configuration was checked
 	}
 	if cfg.Log.Format == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
@@ -446,7 +464,7 @@ func (n *node) shareFailedLogins(ctx context.Context) error {
 				continue
 			}
 			go func() {
-				ctx, cancel := context.WithTimeout(ctx, time.Second)
+				ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 				defer cancel()
 				_, _ = n.cluster.Call(ctx, m.ID, "failed-logins", batch) // a node that is down counts on its own
 			}()

@@ -1,5 +1,7 @@
 package admin
 
+import "time"
+
 // Empty is a request or an answer without content.
 type Empty struct{}
 
@@ -63,7 +65,7 @@ type AccountRequest struct {
 	Address       string  `json:"address"`
 	Name          string  `json:"name,omitempty"`
 	Password      string  `json:"password,omitempty"`
-	QuotaBytes    *int64  `json:"quota_bytes,omitempty"` // 0: no limit
+	QuotaBytes    *int64  `json:"quota_bytes,omitempty"` // 0: the cluster's default; -1: no limit
 	QuotaMessages *int64  `json:"quota_messages,omitempty"`
 	Suspended     *bool   `json:"suspended,omitempty"`
 	Label         string  `json:"label,omitempty"` // app passwords: what it is for
@@ -71,11 +73,13 @@ type AccountRequest struct {
 	NewName       *string `json:"new_name,omitempty"`
 }
 
-// AliasRequest names an alias or a group (methods "alias.…", "group.…").
+// AliasRequest names an alias or a group and, for add and set, what it shall be (methods "alias.…", "group.…").
 type AliasRequest struct {
 	Address     string   `json:"address"`
-	Targets     []string `json:"targets,omitempty"`
-	Description string   `json:"description,omitempty"`
+	Targets     []string `json:"targets,omitempty"` // set: all that it has from now on; none leaves them
+	Add         []string `json:"add,omitempty"`     // set: to those that it has
+	Remove      []string `json:"remove,omitempty"`  // set: from those that it has
+	Description *string  `json:"description,omitempty"`
 }
 
 // Domain is a domain as it is listed.
@@ -91,8 +95,10 @@ type Account struct {
 	ID            uint64        `json:"id"`
 	Address       string        `json:"address"`
 	Name          string        `json:"name"`
-	QuotaBytes    int64         `json:"quota_bytes"`
+	QuotaBytes    int64         `json:"quota_bytes"` // its own: 0 for the cluster's default, -1 for no limit
 	QuotaMessages int64         `json:"quota_messages"`
+	LimitBytes    int64         `json:"limit_bytes"` // what counts, 0 for no limit
+	LimitMessages int64         `json:"limit_messages"`
 	UsedBytes     int64         `json:"used_bytes"`
 	Messages      int64         `json:"messages"`
 	Suspended     bool          `json:"suspended"`
@@ -101,9 +107,10 @@ type Account struct {
 
 // AppPassword is a password for one program. Password is there only in the answer to its making.
 type AppPassword struct {
-	ID       string `json:"id"`
-	Label    string `json:"label"`
-	Password string `json:"password,omitempty"`
+	ID       string    `json:"id"`
+	Label    string    `json:"label"`
+	Created  time.Time `json:"created"`
+	Password string    `json:"password,omitempty"`
 }
 
 // Alias is an alias or a group as it is listed.
@@ -114,11 +121,11 @@ type Alias struct {
 	Description string   `json:"description"`
 }
 
-// SettingRequest names a setting of the cluster and its new value (methods "set", "settings").
+// SettingRequest names a setting of the cluster and, for "set", its new value (methods "set", "settings"; there no name means all).
 type SettingRequest struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
-	Reset bool   `json:"reset"`
+	Reset bool   `json:"reset"` // back to the default
 }
 
 // Setting is a setting as it is listed.
@@ -126,5 +133,13 @@ type Setting struct {
 	Name    string `json:"name"`
 	Value   string `json:"value"`
 	Default string `json:"default"`
+	Set     bool   `json:"set"`   // somebody chose the value
+	Type    string `json:"type"`  // size, number, duration, text
+	Range   string `json:"range"` // for people, such as "64KiB to 1GiB"; "" when the doc says it
 	Doc     string `json:"doc"`
+}
+
+// LogLevel is how much a node logs (method "log-level"; a request with "" only asks).
+type LogLevel struct {
+	Level string `json:"level"` // debug, info, warn, error
 }

@@ -43,8 +43,6 @@ type Listeners struct {
 	LMTP        string // mail from a local server (RFC 2033)
 	IMAP        string // STARTTLS
 	IMAPS       string // TLS from the start
-	POP3        string // STLS
-	POP3S       string // TLS from the start
 	Admin       string // "127.0.0.1:port" or "unix:/path"
 	Metrics     string // HTTP, /metrics
 }
@@ -52,7 +50,7 @@ type Listeners struct {
 // ByName lists the listeners under their keys.
 func (l Listeners) ByName() map[string]string {
 	return map[string]string{"smtp": l.SMTP, "submission": l.Submission, "submissions": l.Submissions, "lmtp": l.LMTP, "imap": l.IMAP,
-		"imaps": l.IMAPS, "pop3": l.POP3, "pop3s": l.POP3S, "admin": l.Admin, "metrics": l.Metrics}
+		"imaps": l.IMAPS, "admin": l.Admin, "metrics": l.Metrics}
 }
 
 // TLS names the certificate for clients. Both empty: the node gets one from the cluster's own CA.
@@ -85,26 +83,36 @@ type Limits struct {
 // Load reads and checks a node's configuration file. Relative paths in it are taken from the folder of the file. The error is [Errors]
 // when the file can be read and its content is at fault.
 func Load(path string) (*Config, error) {
+	c, _, err := load(path)
+	return c, err
+}
+
+func load(path string) (*Config, *document, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
+		return nil, nil, fmt.Errorf("read the configuration: %w", err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
+		return nil, nil, fmt.Errorf("read the configuration: %w", err)
 	}
 	if len(text) > maxFileBytes {
-		return nil, fmt.Errorf("read the configuration: %s has more than %d bytes, which no configuration needs", path, maxFileBytes)
+		return nil, nil, fmt.Errorf("read the configuration: %s has more than %d bytes, which no configuration needs", path, maxFileBytes)
 	}
-	return Parse(path, text)
+	return parse(path, text)
 }
 
 // Parse is Load for text that was read from path.
 func Parse(path string, text []byte) (*Config, error) {
+	c, _, err := parse(path, text)
+	return c, err
+}
+
+func parse(path string, text []byte) (*Config, *document, error) {
 	doc, err := read(path, text)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c := &Config{}
 	doc.fill(c)
@@ -112,9 +120,9 @@ func Parse(path string, text []byte) (*Config, error) {
 		doc.checkTogether(c)
 	}
 	if len(doc.errs) > 0 {
-		return nil, doc.sorted()
+		return nil, nil, doc.sorted()
 	}
-	return c, c.makeAbsolute(path)
+	return c, doc, c.makeAbsolute(path)
 }
 
 func (c *Config) makeAbsolute(path string) error {

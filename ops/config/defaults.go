@@ -52,3 +52,43 @@ func comment(b *strings.Builder, text string) {
 	}
 	b.WriteString(line + "\n")
 }
+
+// InForce is the configuration in path as a node would use it: every key with its value, without comments. Loading it again gives the same.
+func InForce(path string) (string, error) {
+	c, d, err := load(path)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, t := range tables {
+		if t.name != "" {
+			fmt.Fprintf(&b, "\n[%s]\n", t.name)
+		}
+		for _, f := range fields {
+			if tableOf(f.key) == t.name {
+				fmt.Fprintf(&b, "%s = %s\n", lastPart(f.key), literal(d.inForce(c, f)))
+			}
+		}
+	}
+	return b.String(), nil
+}
+
+// inForce is a key's value: what follows from other keys, what the file says, or the default.
+func (d *document) inForce(c *Config, f field) any {
+	switch f.key {
+	case "data_dir":
+		return c.DataDir
+	case "cluster.advertise":
+		return c.Cluster.Advertise
+	case "cluster.gossip_advertise":
+		return c.Cluster.GossipAdvertise
+	case "tls.cert":
+		return c.TLS.Cert
+	case "tls.key":
+		return c.TLS.Key
+	}
+	if v, ok := d.given[f.key]; ok {
+		return v
+	}
+	return f.value
+}

@@ -46,14 +46,15 @@ func (e Errors) Error() string {
 // document is a file that is being understood.
 type document struct {
 	path   string
-	values map[string]any // by key with its table
+	values map[string]any // by key with its table; fill takes out what it knows
+	given  map[string]any // of those, the ones that fill knew
 	lines  map[string]int // of keys and of tables
 	errs   Errors
 }
 
 // read parses the text and finds out where each key stands. An error is about the text as TOML.
 func read(path string, text []byte) (*document, error) {
-	d := &document{path: path, values: map[string]any{}, lines: map[string]int{}}
+	d := &document{path: path, values: map[string]any{}, given: map[string]any{}, lines: map[string]int{}}
 	var tree map[string]any
 	if err := toml.Unmarshal(text, &tree); err != nil {
 		return nil, d.syntax(err)
@@ -155,6 +156,9 @@ func (d *document) fill(c *Config) {
 		case !sameType(v, f.value):
 			d.report(f.key, fmt.Sprintf("is %s, and must be %s, such as %s", describe(v), describe(f.value), literal(f.example())))
 			continue
+		}
+		if ok {
+			d.given[f.key] = v
 		}
 		if err := f.set(c, v); err != nil {
 			d.report(f.key, err.Error())

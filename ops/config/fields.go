@@ -47,8 +47,6 @@ var fields = []field{
 	{"listeners.lmtp", "Mail from another mail server on this machine, without login: loopback only.", "", false, text(func(c *Config) *string { return &c.Listeners.LMTP }, off(loopbackAddress))},
 	{"listeners.imap", "Mailboxes (STARTTLS).", ":143", false, text(func(c *Config) *string { return &c.Listeners.IMAP }, off(listenAddress))},
 	{"listeners.imaps", "Mailboxes (TLS from the start).", ":993", false, text(func(c *Config) *string { return &c.Listeners.IMAPS }, off(listenAddress))},
-	{"listeners.pop3", "Mailboxes by POP3 (STLS).", "", false, text(func(c *Config) *string { return &c.Listeners.POP3 }, off(listenAddress))},
-	{"listeners.pop3s", "Mailboxes by POP3 (TLS from the start).", "", false, text(func(c *Config) *string { return &c.Listeners.POP3S }, off(listenAddress))},
 	{"listeners.admin", "For the quorumail command on this machine: a loopback address, or \"unix:/path\".", "127.0.0.1:7402", false, text(func(c *Config) *string { return &c.Listeners.Admin }, off(adminAddress))},
 	{"listeners.metrics", "Metrics for Prometheus (HTTP, /metrics).", "", false, text(func(c *Config) *string { return &c.Listeners.Metrics }, off(listenAddress))},
 

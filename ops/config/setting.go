@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/quorumail/quorumail/store"
 )
 
 // Setting describes one setting of the cluster, whatever its type.
@@ -75,8 +77,8 @@ func within[T int | int64 | time.Duration](least, most T, format func(T) string)
 }
 
 func sizeSetting(name string, value, least, most int64, doc string) SettingOf[int64] {
-	span, check := within(least, most, formatSize)
-	return newSetting(name, "size", value, span, doc, parseSize, check, formatSize)
+	span, check := within(least, most, store.FormatSize)
+	return newSetting(name, "size", value, span, doc, store.ParseSize, check, store.FormatSize)
 }
 
 func intSetting(name string, value, least, most int, doc string) SettingOf[int] {

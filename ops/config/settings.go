@@ -5,33 +5,31 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/quorumail/quorumail/store"
 )
 
-// The settings of the whole cluster. Each is a handle with the setting's type: SMTPMaxMessageBytes.From(view.Setting).
+// The settings of the whole cluster. Each is a handle with the setting's type: SMTPMaxRecipients.From(lookup).
 var (
-	SMTPMaxMessageBytes = sizeSetting("smtp.max_message_bytes", 50<<20, 64<<10, 1<<30,
-		"Largest message that is taken, as the client sends it. Larger ones are refused with 552.")
 	SMTPMaxRecipients = intSetting("smtp.max_recipients", 1000, 100, 50_000,
 		"Most recipients of one message; the client is told to send the rest in another. RFC 5321 asks for 100 at least.")
-	SMTPMaxHops = intSetting("smtp.max_hops", 50, 10, 1000,
-		"A message with more Received fields than this is going round in a circle and is refused.")
 
 	MailboxUndeleteWindow = durationSetting("mailbox.undelete_window", 7*day, 0, 365*day,
 		"How long a deleted message is kept before its bytes are removed for good.")
-	MailboxMaxPerAccount = intSetting("mailbox.max_per_account", 10_000, 10, 1_000_000,
+	MailboxMaxPerAccount = intSetting(store.SettingMaxMailboxes, store.DefaultMaxMailboxes, 10, 1_000_000,
 		"Most mailboxes that one account may have.")
 
-	AccountQuotaBytes = sizeSetting("account.quota_bytes", 0, 0, 1<<50,
+	AccountQuotaBytes = sizeSetting(store.SettingQuotaBytes, 0, 0, 1<<50,
 		"Bytes that an account may hold when it has no quota of its own. 0 is no limit.")
-	AccountQuotaMessages = intSetting("account.quota_messages", 0, 0, 1_000_000_000,
+	AccountQuotaMessages = intSetting(store.SettingQuotaMessages, 0, 0, 1_000_000_000,
 		"Messages that an account may hold when it has no quota of its own. 0 is no limit.")
 
 	AuthArgon2Memory = sizeSetting("auth.argon2_memory", 19<<20, 8<<20, 256<<20,
-		"Memory that one password hash takes. Hashes made before are replaced at the next login.")
+		"Memory that one password hash takes, for passwords that are set from now on.")
 	AuthArgon2Passes = intSetting("auth.argon2_passes", 2, 1, 16,
-		"Passes over that memory.")
+		"Passes over that memory, for passwords that are set from now on.")
 	AuthSCRAMIterations = intSetting("auth.scram_iterations", 100_000, 4096, 1_000_000,
-		"Rounds behind a SCRAM-SHA-256 key. The user's own device has to compute them at each login by SCRAM.")
+		"Rounds behind a SCRAM-SHA-256 key, for passwords that are set from now on. The user's own device has to compute them at each login by SCRAM.")
 	AuthMinPasswordLength = intSetting("auth.min_password_length", 10, 1, 128,
 		"Fewest characters of a password that an administrator or user may choose.")
 	AuthRememberLogins = durationSetting("auth.remember_logins", 5*time.Minute, 0, time.Hour,
@@ -41,14 +39,14 @@ var (
 	AuthMaxDelay = durationSetting("auth.max_delay", 15*time.Minute, time.Second, 24*time.Hour,
 		"Longest that such an address has to wait before its next try for that account.")
 
-	DeliveryPlusSeparator = textSetting("delivery.plus_separator", "+", plusSeparator,
+	DeliveryPlusSeparator = textSetting(store.SettingPlusSeparator, "+", plusSeparator,
 		"What splits user+detail@domain. \"\" switches it off.")
 )
 
 // Settings lists all settings, sorted by name.
 func Settings() []Setting {
 	all := []Setting{
-		SMTPMaxMessageBytes.Setting, SMTPMaxRecipients.Setting, SMTPMaxHops.Setting,
+		SMTPMaxRecipients.Setting,
 		MailboxUndeleteWindow.Setting, MailboxMaxPerAccount.Setting,
 		AccountQuotaBytes.Setting, AccountQuotaMessages.Setting,
 		AuthArgon2Memory.Setting, AuthArgon2Passes.Setting, AuthSCRAMIterations.Setting, AuthMinPasswordLength.Setting,

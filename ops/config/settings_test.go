@@ -24,12 +24,12 @@ func TestEverySettingIsWhole(t *testing.T) {
 
 func TestNormalizeSetting(t *testing.T) {
 	for _, tc := range []struct{ name, in, want, err string }{
-		{name: "smtp.max_message_bytes", in: "52428800", want: "50MiB"},
-		{name: "smtp.max_message_bytes", in: " 25 mib ", want: "25MiB"},
-		{name: "smtp.max_message_bytes", in: "1MB", want: "1000000B"},
-		{name: "smtp.max_message_bytes", in: "1", err: "smtp.max_message_bytes: 1B is out of range: choose 64KiB to 1GiB"},
-		{name: "smtp.max_message_bytes", in: "99999999999999999999", err: "is no size"},
-		{name: "smtp.max_message_bytes", in: "9999999999TiB", err: "is no size"},
+		{name: "account.quota_bytes", in: "52428800", want: "50MiB"},
+		{name: "account.quota_bytes", in: " 25 mib ", want: "25MiB"},
+		{name: "account.quota_bytes", in: "1MB", want: "1000000B"},
+		{name: "account.quota_bytes", in: "2048TiB", err: "account.quota_bytes: 2048TiB is out of range: choose 0B to 1024TiB"},
+		{name: "account.quota_bytes", in: "99999999999999999999", err: "is no size"},
+		{name: "account.quota_bytes", in: "9999999999TiB", err: "is no size"},
 		{name: "smtp.max_recipients", in: "99", err: "99 is out of range: choose 100 to 50000"},
 		{name: "smtp.max_recipients", in: "many", err: `"many" is no whole number`},
 		{name: "mailbox.undelete_window", in: "36h", want: "36h"},
@@ -65,7 +65,7 @@ func TestSettingFromStoredValues(t *testing.T) {
 	if got := MailboxUndeleteWindow.From(lookup); got != 72*time.Hour {
 		t.Errorf("stored: got %v", got)
 	}
-	if got := SMTPMaxMessageBytes.From(lookup); got != 50<<20 {
+	if got := AuthArgon2Memory.From(lookup); got != 19<<20 {
 		t.Errorf("not stored: got %d", got)
 	}
 	// Out of this version's range, as after going back to an older one: the default, rather than a limit that nobody tested.

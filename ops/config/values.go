@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorumail/quorumail/protocol/smtp"
+	"github.com/quorumail/quorumail/store"
 )
 
 // Duration is time.Duration; the name keeps the table in fields.go readable.
@@ -66,12 +67,12 @@ func duration(at func(*Config) *Duration, least, most time.Duration) setter {
 
 func size(at func(*Config) *int64, least, most int64) setter {
 	return func(c *Config, v any) error {
-		n, err := parseSize(v.(string))
+		n, err := store.ParseSize(v.(string))
 		if err != nil {
 			return err
 		}
 		if n < least || n > most {
-			return fmt.Errorf("%s is out of range: choose %s to %s", formatSize(n), formatSize(least), formatSize(most))
+			return fmt.Errorf("%s is out of range: choose %s to %s", store.FormatSize(n), store.FormatSize(least), store.FormatSize(most))
 		}
 		*at(c) = n
 		return nil

@@ -62,7 +62,7 @@ type placed struct {
 	Ports map[string]int `json:"ports"`
 }
 
-var portNames = []string{"cluster", "gossip", "smtp", "submission", "submissions", "lmtp", "imap", "imaps", "admin"}
+var portNames = []string{"cluster", "gossip", "smtp", "submission", "submissions", "lmtp", "imap", "imaps", "admin", "metrics"}
 
 func (l *layout) path() string                    { return filepath.Join(l.dir, "dev.json") }
 func (l *layout) nodeDir(name string) string      { return filepath.Join(l.dir, name) }
@@ -82,12 +82,8 @@ func findPlaced(nodes []placed, name string) (placed, bool) {
 	return placed{}, false
 }
 
-// openLayout reads dev.json, or plans n nodes on free ports when there is none.
+// openLayout reads dev.json in dir, or plans n nodes (0: DefaultNodes) on free ports when there is none. dir is absolute.
 func openLayout(dir string, n int) (*layout, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("find the folder %s: %w", dir, err)
-	}
 	l := &layout{dir: dir}
 	raw, err := os.ReadFile(l.path())
 	if errors.Is(err, os.ErrNotExist) {
@@ -96,33 +92,54 @@ func openLayout(dir string, n int) (*layout, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the plan of this cluster: %w", err)
 	}
-	if err := json.Unmarshal(raw, l); err != nil {
-		return nil, fmt.Errorf("read %s (remove the folder %s to begin anew): %w", l.path(), dir, err)
+	if err := json.Unmarshal(raw, l); err != nil || len(l.Nodes) == 0 {
+		return nil, fmt.Errorf("%s is damaged (%v): remove the folder %s to begin anew", l.path(), err, dir)
 	}
 	if n > 0 && n != len(l.Nodes) {
-		return nil, fmt.Errorf("%s holds a cluster of %d nodes, not %d: name another folder with --dir, or remove this one", dir, len(l.Nodes), n)
+		return nil, fmt.Errorf("%s holds a cluster of %d nodes, not %d: leave --nodes out, or name another folder with --dir", dir, len(l.Nodes), n)
 	}
-	return l, nil
+	return l, l.givePorts()
 }
 
 func (l *layout) plan(n int) error {
+	if n == 0 {
+		n = DefaultNodes
+	}
 	if n < 1 || n > 9 {
 		return fmt.Errorf("--nodes is %d: choose 1 to 9", n)
 	}
-	taken := map[int]bool{}
 	for i := range n {
 		p := placed{Name: "n" + strconv.Itoa(i+1), Ports: map[string]int{}}
-		for _, name := range portNames {
-			port, err := freePort(taken)
-			if err != nil {
-				return err
-			}
-			p.Ports[name] = port
-		}
 		l.Nodes = append(l.Nodes, p)
 		if err := os.MkdirAll(l.nodeDir(p.Name), 0o700); err != nil {
 			return fmt.Errorf("make the folder of node %s: %w", p.Name, err)
 		}
+	}
+	return l.givePorts()
+}
+
+// givePorts gives every listener that has no port yet one that is free now, and keeps to it.
+func (l *layout) givePorts() error {
+	taken, changed := map[int]bool{}, false
+	for _, n := range l.Nodes {
+		for _, port := range n.Ports {
+			taken[port] = true
+		}
+	}
+	for _, n := range l.Nodes {
+		for _, name := range portNames {
+			if n.Ports[name] != 0 {
+				continue
+			}
+			port, err := freePort(taken)
+			if err != nil {
+				return err
+			}
+			n.Ports[name], changed = port, true
+		}
+	}
+	if !changed {
+		return nil
 	}
 	return l.save()
 }
@@ -141,12 +158,18 @@ func freePort(taken map[int]bool) (int, error) {
 	return 0, errors.New("found no free port between 20000 and 29999 on 127.0.0.1")
 }
 
+// checkPort looks whether a port is free, for TCP and, as gossip needs it, for UDP.
 func checkPort(port int) error {
-	tcp, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+	address := "127.0.0.1:" + strconv.Itoa(port)
+	tcp, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
 	}
-	return tcp.Close()
+	udp, err := net.ListenPacket("udp", address)
+	if err != nil {
+		return errors.Join(err, tcp.Close())
+	}
+	return errors.Join(udp.Close(), tcp.Close())
 }
 
 // checkPorts says clearly which port somebody else holds.
@@ -154,7 +177,7 @@ func (l *layout) checkPorts() error {
 	for _, n := range l.Nodes {
 		for _, name := range portNames {
 			if err := checkPort(n.Ports[name]); err != nil {
-				return fmt.Errorf("port %d, which node %s uses for %s, is taken by another program (is this cluster running already?): end that program, or use another --dir",
+				return fmt.Errorf("port %d, which node %s uses for %s, is taken by another program: end that program, or name another folder with --dir",
 					n.Ports[name], n.Name, name)
 			}
 		}
@@ -220,8 +243,12 @@ lmtp = %q
 imap = %q
 imaps = %q
 admin = %q
+metrics = %q
+
+[limits]
+min_free_disk = "256MiB"
 `, p.Name, p.Name+".example.test", l.dataDir(p.Name), p.address("cluster"), p.address("cluster"), p.address("gossip"),
-		p.address("smtp"), p.address("submission"), p.address("submissions"), p.address("lmtp"), p.address("imap"), p.address("imaps"), p.address("admin"))
+		p.address("smtp"), p.address("submission"), p.address("submissions"), p.address("lmtp"), p.address("imap"), p.address("imaps"), p.address("admin"), p.address("metrics"))
 	if err := os.WriteFile(l.configPath(p.Name), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the configuration of node %s: %w", p.Name, err)
 	}

@@ -15,9 +15,12 @@ import (
 	"github.com/quorumail/quorumail/ops/admin"
 )
 
+// DefaultNodes is how many nodes a new cluster has.
+const DefaultNodes = 3
+
 // Options say what to run.
 type Options struct {
-	Nodes    int       // 1 to 9
+	Nodes    int       // 1 to 9; 0 for those that Dir holds, or DefaultNodes
 	Dir      string    // where everything lives
 	Accounts int       // further accounts u000@example.test …, with one password
 	JSON     bool      // one JSON object on one line instead of the guide
@@ -26,31 +29,54 @@ type Options struct {
 	Err      io.Writer // progress
 }
 
-// startTimeout bounds each wait for a node while the cluster starts.
+// Each wait for a node while the cluster starts takes this long at most.
 const startTimeout = 60 * time.Second
+
+// stopTimeout is how long nodes may take to stop before they are killed.
+const stopTimeout = 10 * time.Second
 
 // Run starts the cluster, says how to use it, and keeps it until ctx ends; then it stops the nodes and returns nil.
 func Run(ctx context.Context, o Options) error {
-	l, err := openLayout(o.Dir, o.Nodes)
+	if o.Accounts < 0 || o.Accounts > 1000 {
+		return fmt.Errorf("--accounts is %d: choose 0 to 1000", o.Accounts)
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return fmt.Errorf("find the folder %s: %w", o.Dir, err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the folder of the cluster: %w", err)
+	}
+	release, err := lock(dir)
 	if err != nil {
 		return err
 	}
+	defer release()
+	l, err := openLayout(dir, o.Nodes)
+	if err != nil {
+		return err
+	}
+	l.stop(ctx, stopTimeout) // nodes that a dev left behind that was killed, and that have not noticed yet
 	if err := l.checkPorts(); err != nil {
 		return err
 	}
+	err = l.run(ctx, o)
+	if ctx.Err() != nil {
+		return nil // whatever went wrong did so because it was told to stop
+	}
+	return err
+}
+
+func (l *layout) run(ctx context.Context, o Options) error {
 	var waiting sync.WaitGroup
 	defer waiting.Wait()
-	defer l.stop(10 * time.Second)
-	fmt.Fprintf(o.Err, "starting %d nodes in %s\n", len(l.Nodes), l.dir)
-	if err := l.startAll(ctx, o.Bin, func(cmd *exec.Cmd, name string) {
-		waiting.Add(1)
-		go func() {
-			defer waiting.Done()
-			if err := cmd.Wait(); err != nil && ctx.Err() == nil {
-				fmt.Fprintf(o.Err, "\nnode %s ended: %v (start it again with: %s dev restart %s --dir %s)\n", name, err, o.Bin, name, l.dir)
-			}
-		}()
-	}); err != nil {
+	defer l.stop(ctx, stopTimeout)
+	progress := newScreen(o.Err)
+	progress.say("starting %d nodes in %s", len(l.Nodes), l.dir)
+	collect := func(cmd *exec.Cmd) {
+		waiting.Go(func() { _ = cmd.Wait() }) // watch tells how the node is; this only lets the kernel forget it
+	}
+	if err := l.startAll(ctx, o.Bin, collect); err != nil {
 		return err
 	}
 	if err := l.makeAccounts(ctx, o.Accounts); err != nil {
@@ -67,18 +93,17 @@ func Run(ctx context.Context, o Options) error {
 		if err := json.NewEncoder(o.Out).Encode(d); err != nil {
 			return fmt.Errorf("print the description: %w", err)
 		}
-		<-ctx.Done()
+		l.watch(ctx, progress, o.Bin, false)
 		return nil
 	}
-	fmt.Fprint(o.Out, guide(d))
-	l.watch(ctx, o.Out)
-	fmt.Fprintln(o.Out, "\nstopping; the mail stays in", l.dir)
+	out := newScreen(o.Out)
+	out.say("%s", guide(d, l.dir))
+	l.watch(ctx, out, o.Bin, true)
+	out.say("stopping; the mail stays in %s", l.dir)
 	return nil
 }
 
-func (l *layout) startAll(ctx context.Context, bin string, started func(*exec.Cmd, string)) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
+func (l *layout) startAll(ctx context.Context, bin string, started func(*exec.Cmd)) error {
 	for i, n := range l.Nodes {
 		if err := l.writeConfig(n); err != nil {
 			return err
@@ -94,7 +119,7 @@ func (l *layout) startAll(ctx context.Context, bin string, started func(*exec.Cm
 		if err != nil {
 			return err
 		}
-		started(cmd, n.Name)
+		started(cmd)
 		if !l.Formed {
 			// Nodes join one by one, each only when the one before it votes.
 			if err := l.waitFor(ctx, n.Name, "vote", votes(i+1)); err != nil {
@@ -156,8 +181,15 @@ func (l *layout) describe(ctx context.Context, bin string) (Description, error) 
 	return d, nil
 }
 
-// Restart starts a node of the cluster in dir that was killed, waits until it serves, and describes it as one JSON object.
+// Restart starts a node of the cluster that a dev runs in dir, waits until it serves, and describes it as one JSON object.
 func Restart(ctx context.Context, dir, name, bin string, out io.Writer) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("find the folder %s: %w", dir, err)
+	}
+	if !locked(dir) {
+		return fmt.Errorf("no cluster runs in %s: start it with: %s dev --dir %s", dir, bin, dir)
+	}
 	l, err := openLayout(dir, 0)
 	if err != nil {
 		return err
@@ -169,8 +201,6 @@ func Restart(ctx context.Context, dir, name, bin string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
 	if err := l.waitFor(ctx, name, "serve", func(s admin.Status) bool { return s.Ready }); err != nil {
 		return err
 	}

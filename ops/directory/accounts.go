@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"time"
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/state"
@@ -14,8 +15,8 @@ import (
 // AccountChange is what an account shall be. Nil leaves a field as it is.
 type AccountChange struct {
 	Name          *string // the owner's
-	QuotaBytes    *int64  // 0: no limit
-	QuotaMessages *int64  // 0: no limit
+	QuotaBytes    *int64  // 0: the cluster's default (account.quota_bytes); store.Unlimited: no limit
+	QuotaMessages *int64  // 0: the cluster's default (account.quota_messages); store.Unlimited: no limit
 	Suspended     *bool   // refuse logins; mail is still taken in
 }
 
@@ -24,8 +25,10 @@ type AccountInfo struct {
 	ID            store.AccountID
 	Address       string
 	Name          string
-	QuotaBytes    int64
+	QuotaBytes    int64 // its own, as in AccountChange
 	QuotaMessages int64
+	LimitBytes    int64 // what counts: its own quota or the cluster's default; 0: no limit
+	LimitMessages int64
 	UsedBytes     int64
 	UsedMessages  int64
 	Suspended     bool
@@ -36,6 +39,7 @@ type AccountInfo struct {
 type AppPassword struct {
 	ID       string
 	Label    string
+	Created  time.Time
 	Password string // only in the answer to its making
 }
 
@@ -53,7 +57,7 @@ func (c AccountChange) apply(a *storepb.Account) (err error) {
 		if q.from == nil {
 			continue
 		}
-		if *q.from < 0 {
+		if *q.from < store.Unlimited {
 			return fmt.Errorf("quota of %s: %d is less than nothing: %w", q.what, *q.from, store.ErrInvalid)
 		}
 		*q.to = *q.from
@@ -113,10 +117,22 @@ func existing(what, address string, err error) error {
 	return fmt.Errorf("%s %s: %w", what, address, err)
 }
 
-// SetAccount changes an account. store.ErrNotFound, store.ErrInvalid.
-func (d *Directory) SetAccount(ctx context.Context, address string, c AccountChange) error {
-	d.change.Lock()
-	defer d.change.Unlock()
+// setTries is how often a change is tried on top of those that others make in the same moment.
+const setTries = 5
+
+// SetAccount changes an account. store.ErrNotFound, store.ErrInvalid; store.ErrConflict when others keep changing it.
+func (d *Directory) SetAccount(ctx context.Context, address string, c AccountChange) (err error) {
+	for range setTries {
+		if err = d.setAccount(ctx, address, c); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return err
+}
+
+// setAccount changes the account as it was read, or not at all: a field that another administrator changed at another node in the same
+// moment must not be set back.
+func (d *Directory) setAccount(ctx context.Context, address string, c AccountChange) error {
 	a, err := d.find(ctx, address)
 	if err != nil {
 		return err
@@ -195,10 +211,13 @@ func accountInfo(v *state.View, a *storepb.Account) (AccountInfo, error) {
 		return info, err
 	}
 	info.UsedBytes, info.UsedMessages = used.GetBytes(), used.GetMessages()
+	if info.LimitBytes, info.LimitMessages, err = v.Quota(a); err != nil {
+		return info, err
+	}
 	creds, err := v.Credentials(id)
 	for _, c := range creds {
 		if c.GetKind() == kindApp {
-			info.AppPasswords = append(info.AppPasswords, AppPassword{ID: c.GetId(), Label: c.GetLabel()})
+			info.AppPasswords = append(info.AppPasswords, AppPassword{ID: c.GetId(), Label: c.GetLabel(), Created: time.UnixMilli(c.GetCreatedUnixMs())})
 		}
 	}
 	return info, none(err)

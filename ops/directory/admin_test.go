@@ -38,7 +38,7 @@ func TestChangesAreChecked(t *testing.T) {
 		{"account with a detail", account("x+y@example.test", "long enough", AccountChange{}), store.ErrInvalid},
 		{"bad address", account("x@y@example.test", "long enough", AccountChange{}), store.ErrInvalid},
 		{"short password", account("x@example.test", "short", AccountChange{}), store.ErrInvalid},
-		{"negative quota", account("x@example.test", "long enough", AccountChange{QuotaBytes: ptr(int64(-1))}), store.ErrInvalid},
+		{"negative quota", account("x@example.test", "long enough", AccountChange{QuotaBytes: ptr(int64(-2))}), store.ErrInvalid},
 		{"bad name", account("x@example.test", "long enough", AccountChange{Name: ptr("a\nb")}), store.ErrInvalid},
 		{"long name", account("x@example.test", "long enough", AccountChange{Name: ptr(strings.Repeat("x", 300))}), store.ErrInvalid},
 		{"unknown account", d.SetPassword(ctx, "x@example.test", "long enough"), store.ErrNotFound},
@@ -60,7 +60,7 @@ func TestListings(t *testing.T) {
 	ctx := t.Context()
 	must(t, d.SetAccount(ctx, "bob@example.test", AccountChange{Name: ptr(" Bob "), QuotaBytes: ptr(int64(1000))}))
 	must(t, d.CreateAlias(ctx, "info@example.test", AliasSpec{Targets: []string{"Alice@example.test", "alice@example.test"}}))
-	must(t, d.CreateAlias(ctx, "team@example.test", AliasSpec{Targets: []string{"alice@example.test", "bob@example.test"}, Group: true, Description: "all"}))
+	must(t, d.CreateAlias(ctx, "team@example.test", AliasSpec{Targets: []string{"alice@example.test", "bob@example.test"}, Group: true, Description: ptr("all")}))
 	must(t, d.SetDomain(ctx, "example.test", DomainChange{CatchAll: ptr("Bob@example.test")}))
 
 	domains, err := d.Domains(ctx)

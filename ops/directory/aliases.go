@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/state"
@@ -12,9 +13,10 @@ import (
 
 // AliasSpec says what an alias or a group shall be.
 type AliasSpec struct {
-	Targets     []string // addresses of this site
+	Targets     []string // addresses of this site; for SetAlias none leaves those that it has
+	Add, Remove []string // SetAlias: to and from the targets
 	Group       bool     // every member gets its own copy; it is listed as a group
-	Description string
+	Description *string  // nil leaves it
 }
 
 // AliasInfo is an alias or a group as it stands.
@@ -34,31 +36,56 @@ func (d *Directory) CreateAlias(ctx context.Context, address string, spec AliasS
 	if err := d.free(ctx, a.Canonical()); err != nil {
 		return err
 	}
-	return d.putAlias(ctx, a.Canonical(), spec, true)
+	return d.putAlias(ctx, &storepb.Alias{Address: a.Canonical(), Group: spec.Group}, spec, true)
 }
 
-// SetAlias replaces an alias or a group. store.ErrNotFound, store.ErrInvalid.
+// SetAlias changes an alias or a group. store.ErrNotFound, store.ErrInvalid.
 func (d *Directory) SetAlias(ctx context.Context, address string, spec AliasSpec) error {
+	d.change.Lock()
+	defer d.change.Unlock()
 	a, err := d.alias(ctx, address, spec.Group)
 	if err != nil {
 		return err
 	}
-	if spec.Description == "" {
-		spec.Description = a.GetDescription()
+	if len(spec.Targets) == 0 {
+		spec.Targets = a.GetTargets()
 	}
-	return d.putAlias(ctx, a.GetAddress(), spec, false)
+	if spec.Targets, err = without(append(slices.Clone(spec.Targets), spec.Add...), spec.Remove); err != nil {
+		return err
+	}
+	return d.putAlias(ctx, a, spec, false)
 }
 
-func (d *Directory) putAlias(ctx context.Context, address string, spec AliasSpec, create bool) error {
-	record := &storepb.Alias{Address: address, Group: spec.Group}
-	var err error
-	if record.Description, err = text("description", spec.Description); err != nil {
+// without drops from a list what names one of the addresses to remove; each must have been there.
+func without(list, remove []string) ([]string, error) {
+	for _, r := range remove {
+		gone, err := canonical(r)
+		if err != nil {
+			return nil, err
+		}
+		left := slices.DeleteFunc(slices.Clone(list), func(s string) bool {
+			a, err := canonical(s)
+			return err == nil && a.Canonical() == gone.Canonical()
+		})
+		if len(left) == len(list) {
+			return nil, fmt.Errorf("%s is no target: %w", gone, store.ErrNotFound)
+		}
+		list = left
+	}
+	return list, nil
+}
+
+// putAlias puts the record with what the spec changes in it.
+func (d *Directory) putAlias(ctx context.Context, record *storepb.Alias, spec AliasSpec, create bool) (err error) {
+	if spec.Description != nil {
+		if record.Description, err = text("description", *spec.Description); err != nil {
+			return err
+		}
+	}
+	if record.Targets, err = d.targets(ctx, record.GetAddress(), spec.Targets); err != nil {
 		return err
 	}
-	if record.Targets, err = d.targets(ctx, address, spec.Targets); err != nil {
-		return err
-	}
-	_, err = d.propose(ctx, "put "+aliasKind(spec.Group)+" "+address, func(cmd *storepb.Command) {
+	_, err = d.propose(ctx, "put "+aliasKind(spec.Group)+" "+record.GetAddress(), func(cmd *storepb.Command) {
 		cmd.Op = &storepb.Command_PutAlias{PutAlias: &storepb.PutAlias{Alias: record, Create: create}}
 	})
 	return err

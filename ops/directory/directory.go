@@ -38,8 +38,9 @@ type Directory struct {
 	cfg     Config
 	secrets *secrets
 
-	// change orders read-then-write changes of this node. Two administrators at two nodes who change the same account in the same moment
-	// can still overwrite each other's fields: the last one counts.
+	// change orders read-then-write changes of this node. Two administrators at two nodes who change the same domain in the same moment
+	// can still overwrite each other's fields: the last one counts. An account's record knows its generation, so that it cannot happen
+	// there.
 	change sync.Mutex
 }
 

@@ -108,6 +108,7 @@ func newMailNode(t *testing.T) *mailNode {
 		_ = m.Close()
 	})
 	n.waitReady(t)
+	cheapPasswords(t, r)
 	must(t, d.CreateDomain(ctx, "example.test", DomainChange{}))
 	for _, who := range []string{"alice", "bob"} {
 		if _, err := d.CreateAccount(ctx, who+"@example.test", who+"'s secret", AccountChange{}); err != nil {

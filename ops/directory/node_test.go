@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/quorumail/quorumail/ops/config"
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
@@ -82,6 +83,7 @@ func (n *node) OnCredentials(f func(store.AccountID)) { n.told = append(n.told, 
 func testDirectory(t *testing.T, change func(*Config)) (*Directory, *node) {
 	t.Helper()
 	n := newNode(t)
+	cheapPasswords(t, n)
 	cfg := Config{Store: n, Now: func() time.Time { return time.Unix(1_000_000, 0) }}
 	if change != nil {
 		change(&cfg)
@@ -97,6 +99,17 @@ func testDirectory(t *testing.T, change func(*Config)) (*Directory, *node) {
 		}
 	}
 	return d, n
+}
+
+// cheapPasswords makes hashes and keys as cheap as the settings allow: what they cost is not what the tests are about.
+func cheapPasswords(t *testing.T, s Store) {
+	t.Helper()
+	for name, value := range map[string]string{config.AuthArgon2Memory.Name: "8MiB", config.AuthArgon2Passes.Name: "1", config.AuthSCRAMIterations.Name: "4096"} {
+		_, err := s.Propose(t.Context(), func(c *storepb.Command) {
+			c.Op = &storepb.Command_PutSetting{PutSetting: &storepb.PutSetting{Name: name, Value: value}}
+		})
+		must(t, err)
+	}
 }
 
 func must(t *testing.T, err error) {

@@ -61,9 +61,9 @@ func (d *Directory) AddAppPassword(ctx context.Context, address, label string) (
 	if err != nil {
 		return AppPassword{}, err
 	}
-	p := AppPassword{ID: id, Label: label, Password: sasl.NewAppPassword()}
+	p := AppPassword{ID: id, Label: label, Created: d.cfg.Now(), Password: sasl.NewAppPassword()}
 	return p, d.putCredential(ctx, a, &storepb.Credential{Id: id, Kind: kindApp, Argon2: sasl.HashRandom(p.Password), Label: label,
-		CreatedUnixMs: d.cfg.Now().UnixMilli()})
+		CreatedUnixMs: p.Created.UnixMilli()})
 }
 
 // freshID makes an id for an app password that the account does not have yet.

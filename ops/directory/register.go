@@ -6,12 +6,14 @@ import (
 	"github.com/quorumail/quorumail/ops/admin"
 )
 
-// Register serves the directory's administration: the methods domain.*, account.*, alias.* and group.*.
+// Register serves the directory's administration: the methods domain.*, account.*, alias.*, group.*, set
+// and settings.
 func (d *Directory) Register(s *admin.Server) {
 	d.registerDomains(s)
 	d.registerAccounts(s)
 	d.registerAliases(s, false)
 	d.registerAliases(s, true)
+	d.registerSettings(s)
 }
 
 func done(err error) (admin.Empty, error) { return admin.Empty{}, err }
@@ -74,7 +76,7 @@ func (d *Directory) registerAccounts(s *admin.Server) {
 func (d *Directory) registerAliases(s *admin.Server, group bool) {
 	kind := aliasKind(group)
 	spec := func(r admin.AliasRequest) AliasSpec {
-		return AliasSpec{Targets: r.Targets, Group: group, Description: r.Description}
+		return AliasSpec{Targets: r.Targets, Add: r.Add, Remove: r.Remove, Group: group, Description: r.Description}
 	}
 	admin.Handle(s, kind+".add", func(ctx context.Context, r admin.AliasRequest) (admin.Empty, error) {
 		return done(d.CreateAlias(ctx, r.Address, spec(r)))
@@ -95,13 +97,41 @@ func (d *Directory) registerAliases(s *admin.Server, group bool) {
 	})
 }
 
+func (d *Directory) registerSettings(s *admin.Server) {
+	admin.Handle(s, "set", func(ctx context.Context, r admin.SettingRequest) (admin.Setting, error) {
+		var err error
+		if r.Reset {
+			err = d.ResetSetting(ctx, r.Name)
+		} else {
+			err = d.SetSetting(ctx, r.Name, r.Value)
+		}
+		if err != nil {
+			return admin.Setting{}, err
+		}
+		info, err := d.Setting(ctx, r.Name)
+		return adminSetting(info), err
+	})
+	admin.Handle(s, "settings", func(ctx context.Context, r admin.SettingRequest) ([]admin.Setting, error) {
+		if r.Name != "" {
+			info, err := d.Setting(ctx, r.Name)
+			return []admin.Setting{adminSetting(info)}, err
+		}
+		list, err := d.Settings(ctx)
+		return each(list, adminSetting), err
+	})
+}
+
+func adminSetting(i SettingInfo) admin.Setting {
+	return admin.Setting{Name: i.Name, Value: i.Value, Default: i.Default, Set: i.Set, Type: i.Type, Range: i.Range, Doc: i.Doc}
+}
+
 func accountChange(r admin.AccountRequest) AccountChange {
 	return AccountChange{Name: r.NewName, QuotaBytes: r.QuotaBytes, QuotaMessages: r.QuotaMessages, Suspended: r.Suspended}
 }
 
 func adminAccount(i AccountInfo) admin.Account {
 	return admin.Account{ID: uint64(i.ID), Address: i.Address, Name: i.Name, QuotaBytes: i.QuotaBytes, QuotaMessages: i.QuotaMessages,
-		UsedBytes: i.UsedBytes, Messages: i.UsedMessages, Suspended: i.Suspended,
+		LimitBytes: i.LimitBytes, LimitMessages: i.LimitMessages, UsedBytes: i.UsedBytes, Messages: i.UsedMessages, Suspended: i.Suspended,
 		AppPasswords: each(i.AppPasswords, func(p AppPassword) admin.AppPassword { return admin.AppPassword(p) })}
 }
 

@@ -98,7 +98,8 @@ func postmaster(v *state.View) ([]state.Recipient, error) {
 	return []state.Recipient{{Account: store.AccountID(oldest.GetId()), Address: oldest.GetAddress()}}, nil
 }
 
-// Room is store.ErrOverQuota when a message of that many bytes would take the account over its quota.
+// Room is store.ErrOverQuota when a message of that many bytes would take the account over its quota, as far as this node's copy knows.
+// It spares senders the transfer of what would be refused; the same quota, [state.View.Quota], decides when the message is placed.
 func (d *Directory) Room(_ context.Context, id store.AccountID, sizeBytes int64) error {
 	return d.local(func(v *state.View) error {
 		a, err := v.Account(id)
@@ -109,13 +110,9 @@ func (d *Directory) Room(_ context.Context, id store.AccountID, sizeBytes int64)
 		if err != nil {
 			return err
 		}
-		t := d.secrets.tune(v)
-		bytes, messages := a.GetQuotaBytes(), a.GetQuotaMessages()
-		if bytes == 0 {
-			bytes = t.quotaBytes
-		}
-		if messages == 0 {
-			messages = t.quotaMessages
+		bytes, messages, err := v.Quota(a)
+		if err != nil {
+			return err
 		}
 		if bytes > 0 && used.GetBytes()+sizeBytes > bytes || bytes > 0 && used.GetBytes() >= bytes || messages > 0 && used.GetMessages() >= messages {
 			return fmt.Errorf("account %s: %w", a.GetAddress(), store.ErrOverQuota)

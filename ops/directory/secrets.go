@@ -40,13 +40,11 @@ type tuning struct {
 	remember      time.Duration
 	freeFailures  int
 	longestDelay  time.Duration
-	quotaBytes    int64
-	quotaMessages int64
 	plusSeparator string
 }
 
-// tuningAge is how long settings are used before they are read again.
-const tuningAge = time.Second
+// tuningAge is how long settings are used before they are read again: with the time that a change takes to get here, under a second.
+const tuningAge = 500 * time.Millisecond
 
 // lookup makes the settings in a view readable for package config.
 func lookup(v *state.View) config.Lookup {
@@ -66,8 +64,6 @@ func readTuning(get config.Lookup, now time.Time) *tuning {
 		remember:      config.AuthRememberLogins.From(get),
 		freeFailures:  config.AuthFreeFailures.From(get),
 		longestDelay:  config.AuthMaxDelay.From(get),
-		quotaBytes:    config.AccountQuotaBytes.From(get),
-		quotaMessages: int64(config.AccountQuotaMessages.From(get)),
 		plusSeparator: config.DeliveryPlusSeparator.From(get),
 	}
 }

@@ -14,5 +14,6 @@ func (d *Directory) Receive(batch []byte) error {
 	if err := d.secrets.throttle.Import(batch); err != nil {
 		return fmt.Errorf("take failed logins of another node: %w", err)
 	}
+	d.cfg.Metrics.Received.Inc()
 	return nil
 }

@@ -12,8 +12,8 @@ import (
 
 // CacheConfig says how much a VerifiedCache remembers.
 type CacheConfig struct {
-	// TTL is how long, from the verification on and not from the last use; asked for at each one so that it can follow a setting. 0 or less
-	// remembers nothing. Nil: 5 minutes.
+	// TTL is how long, from the verification on and not from the last use; asked for at each verification and at each use, so that it can
+	// follow a setting: a shorter one holds at once for what is remembered already. 0 or less remembers nothing. Nil: 5 minutes.
 	TTL func() time.Duration
 	// Size is the most that is remembered, 0: 65,536 (some 12 MiB). Over it, the least recently used goes.
 	Size int
@@ -41,7 +41,7 @@ type verified struct {
 	digest     digest
 	account    uint64
 	credential string
-	expires    time.Time
+	at         time.Time // of the verification
 }
 
 // NewVerifiedCache makes an empty cache with a key of its own.
@@ -64,6 +64,7 @@ func NewVerifiedCache(cfg CacheConfig) (*VerifiedCache, error) {
 // which this node has applied is in force even before Drop is called.
 func (c *VerifiedCache) Lookup(account, generation uint64, password string) (credential string, ok bool) {
 	d := c.digest(account, generation, password)
+	ttl := c.ttl()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.entries[d]
@@ -71,7 +72,7 @@ func (c *VerifiedCache) Lookup(account, generation uint64, password string) (cre
 		return "", false
 	}
 	v := e.Value.(*verified)
-	if !c.now().Before(v.expires) {
+	if c.now().Sub(v.at) >= ttl {
 		c.remove(e)
 		return "", false
 	}
@@ -95,7 +96,7 @@ func (c *VerifiedCache) Remember(account, generation uint64, password, credentia
 	for len(c.entries) >= c.size {
 		c.remove(c.recent.Back())
 	}
-	e := c.recent.PushFront(&verified{digest: d, account: account, credential: credential, expires: c.now().Add(ttl)})
+	e := c.recent.PushFront(&verified{digest: d, account: account, credential: credential, at: c.now()})
 	c.entries[d] = e
 	if c.byAccount[account] == nil {
 		c.byAccount[account] = map[digest]*list.Element{}

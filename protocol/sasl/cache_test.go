@@ -186,3 +186,20 @@ func TestCacheConcurrently(t *testing.T) {
 		t.Errorf("%d by account, %d entries, %d in order", n, len(cache.entries), cache.recent.Len())
 	}
 }
+
+func TestShorterMemoryHoldsAtOnce(t *testing.T) {
+	ttl, now := time.Hour, time.Unix(1000, 0)
+	c, err := NewVerifiedCache(CacheConfig{TTL: func() time.Duration { return ttl }, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Remember(1, 1, "secret", "password")
+	now = now.Add(time.Minute)
+	if _, ok := c.Lookup(1, 1, "secret"); !ok {
+		t.Error("forgotten within its time")
+	}
+	ttl = 0
+	if _, ok := c.Lookup(1, 1, "secret"); ok {
+		t.Error("remembered though the memory was switched off")
+	}
+}

@@ -74,13 +74,16 @@ var standardMailboxes = []struct{ name, use string }{{inbox, ""}, {"Archive", "\
 
 func (b *batch) putAccount(op *storepb.PutAccount) (*storepb.Result, error) {
 	a := proto.CloneOf(op.GetAccount())
-	if a == nil || a.QuotaBytes < 0 || a.QuotaMessages < 0 {
+	if a == nil || a.QuotaBytes < store.Unlimited || a.QuotaMessages < store.Unlimited {
 		return refuse(store.ErrInvalid, "no proper account"), nil
 	}
 	if !op.Create {
 		old := &storepb.Account{}
 		if found, err := load(b, key(tabAccount, a.Id), old); err != nil || !found {
 			return refuse(store.ErrNotFound, "there is no such account"), err
+		}
+		if a.CredentialGeneration != 0 && a.CredentialGeneration != old.CredentialGeneration {
+			return refuse(store.ErrConflict, "the account %s changed in the meantime", old.Address), nil
 		}
 		a.Address, a.CreatedUnixMs, a.CredentialGeneration = old.Address, old.CreatedUnixMs, old.CredentialGeneration+1
 		b.applied.Credentials = append(b.applied.Credentials, store.AccountID(a.Id))
@@ -208,15 +211,4 @@ func (b *batch) removeAlias(op *storepb.RemoveAlias) (*storepb.Result, error) {
 		return refuse(store.ErrNotFound, "there is no %s", op.Address), err
 	}
 	return &storepb.Result{}, b.Delete(key(tabAddress, op.Address))
-}
-
-func (b *batch) putSetting(op *storepb.PutSetting) (*storepb.Result, error) {
-	if op.Name == "" || len(op.Name) > 200 || len(op.Value) > 64<<10 {
-		return refuse(store.ErrInvalid, "no proper setting"), nil
-	}
-	b.applied.Settings = true
-	if op.Reset_ {
-		return &storepb.Result{}, b.Delete(key(tabSetting, op.Name))
-	}
-	return &storepb.Result{}, b.Set(key(tabSetting, op.Name), []byte(op.Value))
 }

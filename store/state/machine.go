@@ -132,6 +132,7 @@ type batch struct {
 	cmd     *storepb.Command
 	applied Applied
 	changed map[MailboxRef]bool
+	lim     *limits // nil until they are needed
 }
 
 // Apply applies entries in one step. An error means that this node cannot go on: it does not know a command, or its disk failed.

@@ -17,7 +17,6 @@ import (
 const (
 	maxNameBytes = 1000
 	maxNameDepth = 20
-	maxMailboxes = 10000
 )
 
 // inbox is the one name that is compared without regard to case (RFC 9051 §5.1).
@@ -104,11 +103,15 @@ func (b *batch) createMailbox(op *storepb.CreateMailbox) (*storepb.Result, error
 	if _, found, err := mailboxID(b, op.Account, name); err != nil || found {
 		return refuse(store.ErrExists, "the mailbox %q exists", name), err
 	}
+	l, err := b.limits()
+	if err != nil {
+		return nil, err
+	}
 	n := 0
 	if err := eachMailbox(b, op.Account, func(*storepb.Mailbox) bool { n++; return true }); err != nil {
 		return nil, err
 	}
-	if n >= maxMailboxes {
+	if n >= l.mailboxes {
 		return refuse(store.ErrTooLarge, "the account has %d mailboxes, which is the limit", n), nil
 	}
 	mb, err := b.makeMailbox(op.Account, name, op.SpecialUse)

@@ -218,8 +218,10 @@ func (b *batch) room(a *storepb.Account, rawBytes int64, enforce bool) (bool, er
 		return false, err
 	}
 	u.Bytes, u.Messages = u.Bytes+rawBytes, u.Messages+1
-	if enforce && (a.QuotaBytes > 0 && u.Bytes > a.QuotaBytes || a.QuotaMessages > 0 && u.Messages > a.QuotaMessages) {
-		return false, nil
+	if enforce {
+		if l, err := b.limits(); err != nil || l.over(a, u) {
+			return false, err
+		}
 	}
 	return true, b.save(key(tabUsage, a.Id), u)
 }
@@ -539,16 +541,20 @@ func (b *batch) copyMessages(op *storepb.CopyMessages) (*storepb.Result, error) 
 }
 
 func (b *batch) wouldOverflow(a *storepb.Account, mailbox uint64, uids store.UIDSet) (bool, error) {
-	if a.QuotaBytes == 0 && a.QuotaMessages == 0 {
+	l, err := b.limits()
+	if err != nil {
+		return false, err
+	}
+	if bytes, messages := l.quota(a); bytes == 0 && messages == 0 {
 		return false, nil
 	}
 	u := &storepb.Usage{}
 	if _, err := load(b, key(tabUsage, a.Id), u); err != nil {
 		return false, err
 	}
-	err := b.entries(a.Id, mailbox, uids, func(_ store.UID, e *storepb.Entry) error {
+	err = b.entries(a.Id, mailbox, uids, func(_ store.UID, e *storepb.Entry) error {
 		u.Bytes, u.Messages = u.Bytes+e.RawBytes, u.Messages+1
 		return nil
 	})
-	return a.QuotaBytes > 0 && u.Bytes > a.QuotaBytes || a.QuotaMessages > 0 && u.Messages > a.QuotaMessages, err
+	return l.over(a, u), err
 }

@@ -204,9 +204,6 @@ type Recipient struct {
 	Detail  string          // what stood behind the separator (RFC 5233)
 }
 
-// settingSeparator names the setting that says what sets off the detail of an address; empty for nothing.
-const settingSeparator = "delivery.plus_separator"
-
 // maxRecipients bounds what one address leads to.
 const maxRecipients = 1000
 
@@ -214,7 +211,7 @@ const maxRecipients = 1000
 // that a separator (the setting delivery.plus_separator) sets off, or the domain's catch-all. Each account stands there once; loops
 // are cut.
 func (v *View) Resolve(address string) ([]Recipient, error) {
-	separator, err := v.Setting(settingSeparator)
+	separator, err := v.Setting(store.SettingPlusSeparator)
 	if errors.Is(err, store.ErrNotFound) {
 		separator = "+"
 	} else if err != nil {

@@ -2801,7 +2801,7 @@ type Account struct {
 	Address              string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	DisplayName          string                 `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	QuotaBytes           int64                  `protobuf:"varint,4,opt,name=quota_bytes,json=quotaBytes,proto3" json:"quota_bytes,omitempty"`
-	QuotaMessages        int64                  `protobuf:"varint,5,opt,name=quota_messages,json=quotaMessages,proto3" json:"quota_messages,omitempty"`
+	QuotaMessages        int64                  `protobuf:"varint,5,opt,name=quota_messages,json=quotaMessages,proto3" json:"quota_messages,omitempty"` // quotas: 0 the cluster's default, -1 no limit
 	Suspended            bool                   `protobuf:"varint,6,opt,name=suspended,proto3" json:"suspended,omitempty"`
 	CreatedUnixMs        int64                  `protobuf:"varint,7,opt,name=created_unix_ms,json=createdUnixMs,proto3" json:"created_unix_ms,omitempty"`
 	CredentialGeneration uint64                 `protobuf:"varint,8,opt,name=credential_generation,json=credentialGeneration,proto3" json:"credential_generation,omitempty"`

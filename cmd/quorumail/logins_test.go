@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bufio"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/quorumail/quorumail/ops/dev"
+)
+
+// loginOver opens a connection, logs in, and closes it politely: what a client does that polls for mail.
+func loginOver(protocol string, n dev.Node, a dev.Account) error {
+	address := n.IMAP
+	if protocol == "smtp" {
+		address = n.Submission
+	}
+	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	if err != nil {
+		return err
+	}
+	return loginOn(conn, protocol, a)
+}
+
+// loginOn is loginOver on a connection, which it closes.
+func loginOn(conn net.Conn, protocol string, a dev.Account) error {
+	defer conn.Close()
+	steps := [][2]string{{"", "* OK"}, {fmt.Sprintf("a LOGIN %q %q", a.Address, a.Password), "a OK"}, {"b LOGOUT", "b OK"}}
+	if protocol == "smtp" {
+		plain := base64.StdEncoding.EncodeToString([]byte("\x00" + a.Address + "\x00" + a.Password))
+		steps = [][2]string{{"", "220 "}, {"EHLO localhost", "250 "}, {"AUTH PLAIN " + plain, "235 "}, {"QUIT", "221 "}}
+	}
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		return err
+	}
+	r := bufio.NewReader(conn)
+	for _, s := range steps {
+		if s[0] != "" {
+			if _, err := fmt.Fprintf(conn, "%s\r\n", s[0]); err != nil {
+				return err
+			}
+		}
+		for line := ""; !strings.HasPrefix(line, s[1]); {
+			var err error
+			if line, err = r.ReadString('\n'); err != nil {
+				return err
+			}
+			if strings.Contains(line, " NO ") || strings.Contains(line, " BAD ") || strings.HasPrefix(line, "5") || strings.HasPrefix(line, "4") {
+				return fmt.Errorf("answer %q", line)
+			}
+		}
+	}
+	return nil
+}
+
+// BenchmarkLogins measures whole logins (connect, log in, log out) at a cluster of three real nodes, spread over all of them, with the
+// memory for right passwords and without it.
+func BenchmarkLogins(b *testing.B) {
+	bin, err := binary()
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := &devCluster{t: b, dir: b.TempDir()}
+	c.run(bin, 3, 0)
+	b.Cleanup(c.stop)
+	for _, remember := range []string{"5m", "0s"} {
+		if out, err := exec.Command(c.Bin, "set", "auth.remember_logins", remember, "--config", filepath.Join(c.dir, "n1", "node.toml")).CombinedOutput(); err != nil {
+			b.Fatalf("%v\n%s", err, out)
+		}
+		// The nodes read their settings again within half a second; the warm-up below takes longer than that without the memory.
+		time.Sleep(time.Second)
+		for _, protocol := range []string{"imap", "smtp"} {
+			for _, clients := range []int{1, 16, 64} {
+				b.Run(fmt.Sprintf("remember=%s/%s/clients=%d", remember, protocol, clients), func(b *testing.B) {
+					for _, n := range c.Nodes {
+						if err := loginOver(protocol, n, c.Accounts[0]); err != nil {
+							b.Fatal(err)
+						}
+					}
+					var left atomic.Int64
+					left.Store(int64(b.N))
+					b.ResetTimer()
+					var wg sync.WaitGroup
+					for w := range clients {
+						wg.Go(func() {
+							for i := w; left.Add(-1) >= 0; i++ {
+								if err := loginOver(protocol, c.Nodes[i%3], c.Accounts[0]); err != nil {
+									b.Error(err)
+									return
+								}
+							}
+						})
+					}
+					wg.Wait()
+					b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "logins/s")
+				})
+			}
+		}
+	}
+}
+
+func devAccount(address, password string) dev.Account {
+	return dev.Account{Address: address, Password: password}
+}
