@@ -237,6 +237,7 @@ func (r *Replica) absent(limit int) ([]store.BodyID, error) {
 
 // fetchAll brings every live body after a checkpoint, which holds references only, those of inline bodies too.
 func (r *Replica) fetchAll(ctx context.Context) error {
+	generation := r.cfg.Machine.Generation()
 	for {
 		ids, err := r.absent(fetchBatch)
 		if err != nil {
@@ -253,7 +254,7 @@ func (r *Replica) fetchAll(ctx context.Context) error {
 	if err := r.cfg.Blobs.Sync(); err != nil {
 		return err
 	}
-	return r.cfg.Machine.ClearNeedsAllBodies()
+	return r.cfg.Machine.ClearNeedsAllBodies(generation)
 }
 
 // maxMissing is how many missing bodies are listed at once.
