@@ -23,6 +23,9 @@ const inbox = "INBOX"
 // Separator stands between the levels of a mailbox's name.
 const Separator = "/"
 
+// normalisationTables are those of CanonicalName, which Apply uses: they are a part of the format of commands.
+const normalisationTables = norm.Version
+
 // CanonicalName is a mailbox's name as it is kept, or false if no mailbox can be named so.
 func CanonicalName(name string) (string, bool) {
 	if !utf8.ValidString(name) || name == "" || len(name) > maxNameBytes {
