@@ -86,15 +86,14 @@ func TestCheckFindsEveryKindOfDamage(t *testing.T) {
 		"incarnation": {func(p planter) {
 			p.put(key(tabIncarnation, make([]byte, 16)), &storepb.Incarnation{Lowest: 5, Highest: 1})
 		}, "incarnation"},
-		"missing and not live":     {func(p planter) { p.set(missingKey("a", make([]byte, 40)), nil) }, "not live"},
-		"missing without server":   {func(p planter) { p.set(key(tabMissing, "x"), nil) }, "missing body without"},
-		"missing at a removed one": {func(p planter) { p.put(key(tabServer, "c"), &storepb.Server{Id: "c", Removed: true}) }, "was removed"},
-		"inline from the future":   {func(p planter) { p.set(inlineKey(1e9, make([]byte, 40)), nil) }, "not applied"},
-		"address of nobody":        {func(p planter) { p.set(key(tabAddress, "x@example.test"), append([]byte{'a'}, id(9)...)) }, "leads to no account"},
-		"address of another":       {func(p planter) { p.set(key(tabAddress, "x@example.test"), append([]byte{'a'}, id(account)...)) }, "leads to no account"},
-		"alias of another name":    {func(p planter) { p.set(key(tabAddress, "x@example.test"), []byte{'l'}) }, "is no alias's"},
-		"address of nothing":       {func(p planter) { p.set(key(tabAddress, "x@example.test"), nil) }, "leads to nothing"},
-		"account without address":  {func(p planter) { p.remove(key(tabAddress, "an@example.test")) }, "does not lead to account"},
+		"missing and not live":    {func(p planter) { p.set(missingKey("a", make([]byte, 40)), nil) }, "not live"},
+		"missing without server":  {func(p planter) { p.set(key(tabMissing, "x"), nil) }, "missing body without"},
+		"inline from the future":  {func(p planter) { p.set(inlineKey(1e9, make([]byte, 40)), nil) }, "not applied"},
+		"address of nobody":       {func(p planter) { p.set(key(tabAddress, "x@example.test"), append([]byte{'a'}, id(9)...)) }, "leads to no account"},
+		"address of another":      {func(p planter) { p.set(key(tabAddress, "x@example.test"), append([]byte{'a'}, id(account)...)) }, "leads to no account"},
+		"alias of another name":   {func(p planter) { p.set(key(tabAddress, "x@example.test"), []byte{'l'}) }, "is no alias's"},
+		"address of nothing":      {func(p planter) { p.set(key(tabAddress, "x@example.test"), nil) }, "leads to nothing"},
+		"account without address": {func(p planter) { p.remove(key(tabAddress, "an@example.test")) }, "does not lead to account"},
 		"account never given out": {func(p planter) {
 			change(p, key(tabCluster), &storepb.ClusterRecord{}, func(r *storepb.ClusterRecord) { r.NextAccount = 0 })
 		}, "given out up to 0"},
