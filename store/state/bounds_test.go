@@ -251,7 +251,7 @@ func TestUIDValidityIsNeverUsedAgain(t *testing.T) {
 	last := uint32(0)
 	for _, ms := range []int64{1_700_000_000_000, math.MinInt64, -1, 0, math.MaxInt64, 1_700_000_000_000, 1} {
 		c := &storepb.Command{Op: &storepb.Command_CreateMailbox{CreateMailbox: &storepb.CreateMailbox{Account: an, Name: "x"}}}
-		raw := b.command(c)
+		b.command(c) // its id
 		c.TimeUnixMs = ms
 		raw, err := proto.Marshal(c)
 		if err != nil {
