@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+
+	"github.com/quorumail/quorumail/store"
 )
 
 const (
@@ -247,4 +249,17 @@ func (c *checker) finish() error {
 		return fmt.Errorf("container ends after %d of %d bytes: %w", c.passed, c.size, io.ErrUnexpectedEOF)
 	}
 	return nil
+}
+
+// CheckContainer verifies the checksums of a whole container and that it claims the digest of its id, as a Put would, and returns the
+// length of the raw body. It is a function of the bytes alone. Errors: ErrCorrupt, io.ErrUnexpectedEOF.
+func CheckContainer(id store.BodyID, encoded []byte) (rawBytes int64, err error) {
+	c := newChecker(id.Digest(), int64(len(encoded)))
+	if _, err := c.Write(encoded); err != nil {
+		return 0, err
+	}
+	if err := c.finish(); err != nil {
+		return 0, err
+	}
+	return c.h.rawBytes, nil
 }

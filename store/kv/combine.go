@@ -6,6 +6,9 @@ import (
 	"fmt"
 )
 
+// maxRemembered bounds the keys that a combined batch remembers: one that changes a whole mailbox must not be kept twice in memory.
+const maxRemembered = 8192
+
 // Combine makes a batch that remembers what it read and what was written to it: a key that is read again costs no search, and one that is
 // written again reaches the store once. It is for batches of many small changes to the same few keys. The result is as if every call
 // had gone to b, which the new batch owns.
@@ -13,9 +16,10 @@ func Combine(b Batch) Batch { return &combined{b: b, of: map[string]*pending{}} 
 
 // combined is the Batch of Combine.
 type combined struct {
-	b  Batch
-	of map[string]*pending
-	n  int // bytes of pending changes
+	b     Batch
+	of    map[string]*pending
+	dirty []string // keys of of that b may not have been told of; each once
+	n     int      // bytes of pending changes
 }
 
 // pending is what a combined batch knows of a key.
@@ -30,6 +34,9 @@ func (c *combined) Get(key []byte) ([]byte, error) {
 	if p == nil {
 		value, err := c.b.Get(key)
 		if err != nil && !errors.Is(err, ErrNotFound) {
+			return nil, err
+		}
+		if err := c.bound(); err != nil {
 			return nil, err
 		}
 		p = &pending{value: value, present: err == nil}
@@ -52,28 +59,45 @@ func (c *combined) Set(key, value []byte) error {
 	if err := checkSet(key, value, c.Len()); err != nil {
 		return err
 	}
-	c.put(key, pending{value: append([]byte{}, value...), present: true, dirty: true})
-	return nil
+	return c.put(key, pending{value: append([]byte{}, value...), present: true, dirty: true})
 }
 
 func (c *combined) Delete(key []byte) error {
 	if err := checkSet(key, nil, c.Len()); err != nil {
 		return err
 	}
-	c.put(key, pending{dirty: true})
+	return c.put(key, pending{dirty: true})
+}
+
+func (c *combined) put(key []byte, next pending) error {
+	if err := c.bound(); err != nil {
+		return err
+	}
+	old := c.of[string(key)]
+	if old == nil {
+		old = &pending{}
+		c.of[string(key)] = old
+	}
+	if old.dirty {
+		c.n -= len(key) + len(old.value)
+	} else {
+		c.dirty = append(c.dirty, string(key))
+	}
+	*old = next
+	c.n += len(key) + len(next.value)
 	return nil
 }
 
-func (c *combined) put(key []byte, next pending) {
-	if old := c.of[string(key)]; old != nil {
-		if old.dirty {
-			c.n -= len(key) + len(old.value)
-		}
-		*old = next
-	} else {
-		c.of[string(key)] = &next
+// bound forgets everything when too much is remembered; b knows it then.
+func (c *combined) bound() error {
+	if len(c.of) < maxRemembered {
+		return nil
 	}
-	c.n += len(key) + len(next.value)
+	if err := c.handOver(); err != nil {
+		return err
+	}
+	clear(c.of)
+	return nil
 }
 
 // DeleteRange forgets what it removes, and hands over what was changed before.
@@ -101,10 +125,8 @@ func (c *combined) Iter(lower, upper []byte) (Iterator, error) {
 }
 
 func (c *combined) handOver() error {
-	for k, p := range c.of {
-		if !p.dirty {
-			continue
-		}
+	for i, k := range c.dirty {
+		p := c.of[k]
 		var err error
 		if p.present {
 			err = c.b.Set([]byte(k), p.value)
@@ -112,11 +134,12 @@ func (c *combined) handOver() error {
 			err = c.b.Delete([]byte(k))
 		}
 		if err != nil {
+			c.dirty = c.dirty[i:]
 			return err
 		}
 		p.dirty = false
 	}
-	c.n = 0
+	c.dirty, c.n = c.dirty[:0], 0
 	return nil
 }
 

@@ -67,7 +67,11 @@ func (r *Replica) sweep(ctx context.Context) error {
 		for _, e := range emails {
 			op.Emails = append(op.Emails, uint64(e))
 		}
-		if err := r.maintain(ctx, func(c *storepb.Command) { c.Op = &storepb.Command_Sweep{Sweep: op} }); err != nil {
+		err = r.maintain(ctx, func(c *storepb.Command) { c.Op = &storepb.Command_Sweep{Sweep: op} })
+		if errors.Is(err, store.ErrConflict) {
+			return nil // a backup holds sweeps (B8)
+		}
+		if err != nil {
 			return fmt.Errorf("sweep %d emails: %w", len(emails), err)
 		}
 		if len(emails) < sweepBatch {

@@ -212,6 +212,7 @@ func (r *Replica) bringOne(ctx context.Context, id store.BodyID) error {
 // fetchAll brings every live body after a checkpoint, which holds references only, those of inline bodies too. It is not over before the
 // state counts this node among the members: what came until then was sent to the members only, and nobody noted that this node lacks it.
 func (r *Replica) fetchAll(ctx context.Context) error {
+	generation := r.cfg.Machine.Generation()
 	for {
 		ids, member, err := r.absentOf(fetchBatch)
 		if err != nil {
@@ -231,7 +232,7 @@ func (r *Replica) fetchAll(ctx context.Context) error {
 	if err := r.cfg.Blobs.Sync(); err != nil {
 		return err
 	}
-	return r.cfg.Machine.ClearNeedsAllBodies()
+	return r.cfg.Machine.ClearNeedsAllBodies(generation)
 }
 
 // maxMissing is how many missing bodies are listed at once.

@@ -16,7 +16,7 @@ import (
 
 const (
 	// MaxCommandBytes is the longest encoded command. Longer ones are store.ErrTooLarge.
-	MaxCommandBytes = 1 << 20
+	MaxCommandBytes = state.MaxCommandBytes
 	// commandVersion is the format of the commands that this program writes.
 	commandVersion = 1
 	// lookEvery is how often a proposal looks for its result in the state, which may have come with a checkpoint instead of entries.

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,14 +15,22 @@ import (
 // maxFindings bounds what Check reports.
 const maxFindings = 20
 
-// Check verifies every invariant of the state and reports all that it finds broken, up to a bound.
+// Check verifies every invariant of the state and reports all that it finds broken, up to a bound. It reads everything, and its memory
+// grows by a few bytes for each message only. An error of another kind than findings says that the state could not be read.
 func (m *Machine) Check() error {
 	v := m.View()
 	defer v.Close()
-	c := &checker{v: v, refs: map[uint64]uint32{}}
-	for _, f := range []func() error{c.accounts, c.emails, c.addresses, c.missing} {
-		if err := f(); err != nil {
-			return fmt.Errorf("check the state: %w", err)
+	c := &checker{v: v}
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"the cluster's record", c.cluster}, {"tables", c.tables}, {"servers", c.servers}, {"results", c.results}, {"addresses", c.addresses},
+		{"accounts", c.accounts}, {"mailboxes", c.mailboxes}, {"emails", c.emails}, {"tombstones", c.tombstones}, {"bodies", c.bodies},
+		{"missing bodies", c.missing}, {"local keys", c.local},
+	} {
+		if err := step.do(); err != nil {
+			return fmt.Errorf("check %s: %w", step.what, err)
 		}
 	}
 	return errors.Join(c.found...)
@@ -29,7 +38,9 @@ func (m *Machine) Check() error {
 
 type checker struct {
 	v     *View
-	refs  map[uint64]uint32 // entries that show each email
+	cr    *storepb.ClusterRecord
+	pos   *storepb.LogPosition
+	refs  counts // entries that show each email
 	found []error
 }
 
@@ -39,128 +50,137 @@ func (c *checker) broken(format string, args ...any) {
 	}
 }
 
-// Invariant: usage, counters and the log of changes agree with the entries.
-func (c *checker) accounts() error {
-	var list []*storepb.Account
-	if err := c.v.Accounts(0, func(a *storepb.Account) bool { list = append(list, a); return true }); err != nil {
+// walk decodes a table's values into v, one after the other. A value that does not decode is a finding.
+func (c *checker) walk(table byte, v proto.Message, f func(rest []byte) error) error {
+	return each(c.v, key(table), func(rest, raw []byte) (bool, error) {
+		if err := proto.Unmarshal(raw, v); err != nil {
+			c.broken("the value of %q in table %c does not decode: %v", rest, table, err)
+			return true, nil
+		}
+		return true, f(rest)
+	})
+}
+
+// exists notes a finding if a key is absent.
+func (c *checker) exists(k []byte, format string, args ...any) error {
+	found, err := has(c.v, k)
+	if err == nil && !found {
+		c.broken(format, args...)
+	}
+	return err
+}
+
+func (c *checker) cluster() (err error) {
+	if c.cr, err = c.v.Cluster(); err != nil {
 		return err
 	}
-	for _, a := range list {
-		used := &storepb.Usage{}
-		boxes, err := c.v.Mailboxes(store.AccountID(a.Id))
-		if err != nil {
+	if c.pos, err = c.v.Position(); err != nil {
+		return err
+	}
+	if c.cr.Version == 0 || c.cr.Version > CommandVersion || c.cr.Epoch == 0 || len(c.cr.Holds) > maxHolds {
+		c.broken("the cluster's record makes no sense: %v", c.cr)
+	}
+	return nil
+}
+
+// Invariant: there is no table but those of keys.go.
+func (c *checker) tables() error {
+	for from, end := []byte{0}, []byte(nil); ; {
+		k, err := keysOf(c.v, from, end, 1)
+		if err != nil || len(k) == 0 {
 			return err
 		}
-		for _, mb := range boxes {
-			if err := c.mailbox(a.Id, mb, used); err != nil {
-				return err
-			}
+		switch first := k[0]; {
+		case isReplicated(first):
+			from = after(first[:len(key(0))])
+		case first[0] == 'L':
+			from = after(first[:1])
+		default:
+			c.broken("the key %.50q belongs to no table", first)
+			from = append(first, 0)
 		}
-		u, err := c.v.Usage(store.AccountID(a.Id))
-		if err != nil {
-			return err
+	}
+}
+
+// Invariant: a server stands under its id; an invite under its secret's hash; secrets and settings have names.
+func (c *checker) servers() error {
+	s, i := &storepb.Server{}, &storepb.Invite{}
+	if err := c.walk(tabServer, s, func(rest []byte) error {
+		if s.Id != string(rest) || !s.Removed && checkServer(s) != nil {
+			c.broken("the record of server %q makes no sense: %v", rest, s)
 		}
-		if u.Bytes != used.Bytes || u.Messages != used.Messages {
-			c.broken("account %d is said to use %d bytes in %d messages and uses %d in %d", a.Id, u.Bytes, u.Messages, used.Bytes, used.Messages)
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := c.walk(tabInvite, i, func(rest []byte) error {
+		if !bytes.Equal(i.SecretHash, rest) || len(rest) != secretHashBytes {
+			c.broken("an invite stands in the wrong place")
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, table := range []byte{tabSecret, tabSetting} {
+		if found, err := has(c.v, key(table)); err != nil || found {
+			c.broken("table %c has an entry without a name (%v)", table, err)
 		}
 	}
 	return nil
 }
 
-func (c *checker) mailbox(account uint64, mb *storepb.Mailbox, used *storepb.Usage) error {
-	if id, found, err := mailboxID(c.v, account, mb.Name); err != nil || !found || id != mb.Id {
-		c.broken("the name %q of account %d does not lead to mailbox %d (%v)", mb.Name, account, mb.Id, err)
-	}
-	changes := map[store.UID]Change{}
-	if err := c.v.ChangesSince(store.AccountID(account), store.MailboxID(mb.Id), 0, func(x Change) bool {
-		if old, ok := changes[x.UID]; ok {
-			c.broken("UID %d of mailbox %d stands in the log of changes at %d and %d", x.UID, mb.Id, old.ModSeq, x.ModSeq)
+// Invariant: results are kept for living incarnations only, from the lowest outstanding command to the highest executed one.
+func (c *checker) results() error {
+	inc := &storepb.Incarnation{}
+	if err := c.walk(tabIncarnation, inc, func(rest []byte) error {
+		if len(rest) != incarnationBytes || !inc.Retired && (inc.Lowest == 0 || inc.Lowest > inc.Highest) {
+			c.broken("incarnation %x makes no sense: %v", rest, inc)
 		}
-		changes[x.UID] = x
-		return true
+		return nil
 	}); err != nil {
 		return err
 	}
-	sum := &storepb.Mailbox{}
-	err := c.v.Entries(store.AccountID(account), store.MailboxID(mb.Id), 1, func(uid store.UID, e *storepb.Entry) bool {
-		c.refs[e.Email]++
-		count(sum, e, 1)
-		used.Bytes, used.Messages = used.Bytes+e.RawBytes, used.Messages+1
-		if uint32(uid) >= mb.UidNext || e.Modseq > mb.HighestModseq {
-			c.broken("UID %d with modseq %d lies beyond mailbox %d's %d and %d", uid, e.Modseq, mb.Id, mb.UidNext, mb.HighestModseq)
+	var of []byte
+	found := false
+	res := &storepb.Result{}
+	return c.walk(tabResult, res, func(rest []byte) error {
+		if len(rest) != incarnationBytes+8 {
+			c.broken("a result without a command's id")
+			return nil
 		}
-		if x := changes[uid]; uint64(x.ModSeq) != e.Modseq || x.Kind == ChangeExpunged {
-			c.broken("UID %d of mailbox %d has modseq %d and its change says %v", uid, mb.Id, e.Modseq, x)
+		if id := rest[:incarnationBytes]; !bytes.Equal(id, of) {
+			of = bytes.Clone(id)
+			inc = &storepb.Incarnation{}
+			var err error
+			if found, err = load(c.v, key(tabIncarnation, of), inc); err != nil {
+				return err
+			}
 		}
-		delete(changes, uid)
-		return true
-	})
-	for uid, x := range changes {
-		if x.Kind != ChangeExpunged {
-			c.broken("the log of changes of mailbox %d names UID %d, which is not there", mb.Id, uid)
+		seq := binary.BigEndian.Uint64(rest[incarnationBytes:])
+		if !found || inc.Retired || seq < inc.Lowest || seq > inc.Highest || res.Index > c.pos.Index || res.Detail != "" {
+			c.broken("the result of command %d of incarnation %x is kept and should not be (%v)", seq, of, inc)
 		}
-	}
-	if sum.Messages != mb.Messages || sum.Unseen != mb.Unseen || sum.Deleted != mb.Deleted || sum.SizeBytes != mb.SizeBytes {
-		c.broken("mailbox %d counts %d messages, %d unseen, %d deleted, %d bytes and has %d, %d, %d, %d", mb.Id,
-			mb.Messages, mb.Unseen, mb.Deleted, mb.SizeBytes, sum.Messages, sum.Unseen, sum.Deleted, sum.SizeBytes)
-	}
-	return err
-}
-
-// Invariant: each email is counted as often as it is shown, and has one body; one that is not shown has a tombstone.
-func (c *checker) emails() error {
-	err := each(c.v, key(tabRefs), func(rest, raw []byte) (bool, error) {
-		id, r := binary.BigEndian.Uint64(rest), &storepb.EmailRefs{}
-		if err := proto.Unmarshal(raw, r); err != nil {
-			return false, err
-		}
-		if r.Refs != c.refs[id] {
-			c.broken("email %d is said to be shown %d times and is %d times", id, r.Refs, c.refs[id])
-		}
-		delete(c.refs, id)
-		e := &storepb.Email{}
-		if err := must(c.v, key(tabEmail, id), e); err != nil {
-			c.broken("email %d: %v", id, err)
-			return true, nil
-		}
-		if found, err := has(c.v, key(tabBody, e.BodyId)); err != nil || !found {
-			c.broken("the body of email %d is not listed (%v)", id, err)
-		}
-		if dead, err := has(c.v, key(tabTombstone, r.TombstoneTick, id)); err != nil || dead != (r.Refs == 0) {
-			c.broken("email %d is shown %d times and has a tombstone: %v (%v)", id, r.Refs, dead, err)
-		}
-		return true, nil
-	})
-	for id := range c.refs {
-		c.broken("email %d is shown and does not exist", id)
-	}
-	return err
-}
-
-// Invariant: every address leads to an account that knows it, or to an alias.
-func (c *checker) addresses() error {
-	return eachAddress(c.v, func(address string, raw []byte) bool {
-		if raw[0] != 'a' {
-			return true
-		}
-		a, err := c.v.Account(store.AccountID(binary.BigEndian.Uint64(raw[1:])))
-		if err != nil || a.Address != address {
-			c.broken("the address %s leads to no account of that address (%v)", address, err)
-		}
-		return true
+		return nil
 	})
 }
 
 // Invariant: only live bodies are missed.
 func (c *checker) missing() error {
 	return each(c.v, key(tabMissing), func(rest, _ []byte) (bool, error) {
-		if len(rest) < len(store.BodyID{}) {
-			c.broken("a missing body without an id")
+		server, body, ok := bytes.Cut(rest, []byte{0})
+		if !ok || len(body) != store.BodyIDBytes || !validServerID(string(server)) {
+			c.broken("a missing body without an id, or without a server: %q", rest)
 			return true, nil
 		}
-		body := rest[len(rest)-len(store.BodyID{}):]
-		if found, err := has(c.v, key(tabBody, body)); err != nil || !found {
-			c.broken("the body %x is missed and not live (%v)", body, err)
+		return true, c.exists(key(tabBody, body), "the body %x is missed by %s and not live", body, server)
+	})
+}
+
+// Invariant: what is noted as not known to be durable was applied.
+func (c *checker) local() error {
+	return each(c.v, prefixInline, func(rest, _ []byte) (bool, error) {
+		if len(rest) != 8+store.BodyIDBytes || binary.BigEndian.Uint64(rest) > c.pos.Index {
+			c.broken("an inline body of an entry that was not applied: %x", rest)
 		}
 		return true, nil
 	})

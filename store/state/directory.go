@@ -18,11 +18,11 @@ func domainOf(address string) string {
 
 func (b *batch) putDomain(op *storepb.PutDomain) (*storepb.Result, error) {
 	d := op.GetDomain()
-	if d.GetName() == "" || len(d.Name) > 255 || strings.ContainsAny(d.Name, "@ ") {
-		return refuse(store.ErrInvalid, "%q cannot name a domain", d.GetName()), nil
+	if !validDomain(d.GetName()) || d.CatchAll != "" && !validAddress(d.CatchAll) {
+		return refuse(store.ErrInvalid, "no proper domain, or no proper catch-all address"), nil
 	}
-	k := key(tabDomain, d.Name)
-	found, err := has(b, k)
+	k, old := key(tabDomain, d.Name), &storepb.Domain{}
+	found, err := load(b, k, old)
 	if err != nil {
 		return nil, err
 	}
@@ -32,10 +32,16 @@ func (b *batch) putDomain(op *storepb.PutDomain) (*storepb.Result, error) {
 	if !op.Create && !found {
 		return refuse(store.ErrNotFound, "there is no domain %s", d.Name), nil
 	}
+	if found {
+		d.CreatedUnixMs = old.CreatedUnixMs
+	}
 	return &storepb.Result{}, b.save(k, d)
 }
 
 func (b *batch) removeDomain(op *storepb.RemoveDomain) (*storepb.Result, error) {
+	if !validDomain(op.Name) {
+		return refuse(store.ErrInvalid, "no proper domain"), nil
+	}
 	if found, err := has(b, key(tabDomain, op.Name)); err != nil || !found {
 		return refuse(store.ErrNotFound, "there is no domain %s", op.Name), err
 	}
@@ -57,8 +63,8 @@ func (b *batch) removeDomain(op *storepb.RemoveDomain) (*storepb.Result, error) 
 
 // checkFree refuses an address that is taken or whose domain is not ours.
 func (b *batch) checkFree(address string) (*storepb.Result, error) {
-	if i := strings.LastIndexByte(address, '@'); i < 1 || len(address) > 320 {
-		return refuse(store.ErrInvalid, "%q is no address", address), nil
+	if !validAddress(address) {
+		return refuse(store.ErrInvalid, "no proper address"), nil
 	}
 	if found, err := has(b, key(tabDomain, domainOf(address))); err != nil || !found {
 		return refuse(store.ErrNotFound, "the domain %s is not served here: add it first", domainOf(address)), err
@@ -76,6 +82,14 @@ func (b *batch) putAccount(op *storepb.PutAccount) (*storepb.Result, error) {
 	a := proto.CloneOf(op.GetAccount())
 	if a == nil || a.QuotaBytes < store.Unlimited || a.QuotaMessages < store.Unlimited {
 		return refuse(store.ErrInvalid, "no proper account"), nil
+	}
+	if !validText(a.DisplayName, maxTextBytes) || len(op.Credentials) > maxCredentials {
+		return refuse(store.ErrTooLarge, "an account over the limits: a name of %d bytes, %d credentials", len(a.DisplayName), len(op.Credentials)), nil
+	}
+	for _, c := range op.Credentials {
+		if !validCredential(c) {
+			return refuse(store.ErrInvalid, "no proper credential"), nil
+		}
 	}
 	if !op.Create {
 		old := &storepb.Account{}
@@ -162,8 +176,15 @@ func (b *batch) credentialsChanged(account uint64) (*storepb.Result, error) {
 
 func (b *batch) putCredential(op *storepb.PutCredential) (*storepb.Result, error) {
 	c := op.GetCredential()
-	if c.GetId() == "" || len(c.Id) > 64 {
-		return refuse(store.ErrInvalid, "a credential without an id"), nil
+	if !validCredential(c) {
+		return refuse(store.ErrInvalid, "no proper credential"), nil
+	}
+	if found, err := has(b, key(tabCredential, op.Account, c.Id)); err != nil {
+		return nil, err
+	} else if !found {
+		if res, err := b.roomIn(key(tabCredential, op.Account), maxCredentials, "credentials"); res != nil || err != nil {
+			return res, err
+		}
 	}
 	if res, err := b.credentialsChanged(op.Account); res != nil || err != nil {
 		return res, err
@@ -172,7 +193,7 @@ func (b *batch) putCredential(op *storepb.PutCredential) (*storepb.Result, error
 }
 
 func (b *batch) removeCredential(op *storepb.RemoveCredential) (*storepb.Result, error) {
-	if found, err := has(b, key(tabCredential, op.Account, op.Id)); err != nil || !found {
+	if found, err := has(b, key(tabCredential, op.Account, op.Id)); op.Id == "" || err != nil || !found {
 		return refuse(store.ErrNotFound, "there is no such credential"), err
 	}
 	if res, err := b.credentialsChanged(op.Account); res != nil || err != nil {
@@ -183,8 +204,16 @@ func (b *batch) removeCredential(op *storepb.RemoveCredential) (*storepb.Result,
 
 func (b *batch) putAlias(op *storepb.PutAlias) (*storepb.Result, error) {
 	a := op.GetAlias()
-	if len(a.GetTargets()) == 0 || len(a.Targets) > 10000 {
-		return refuse(store.ErrInvalid, "an alias needs targets, at most 10,000"), nil
+	if len(a.GetTargets()) == 0 || len(a.Targets) > maxAliasTargets {
+		return refuse(store.ErrInvalid, "an alias needs targets, at most %d", maxAliasTargets), nil
+	}
+	if !validText(a.Description, maxTextBytes) {
+		return refuse(store.ErrTooLarge, "a description of %d bytes", len(a.Description)), nil
+	}
+	for _, t := range a.Targets {
+		if !validAddress(t) {
+			return refuse(store.ErrInvalid, "a target that is no address"), nil
+		}
 	}
 	old := &storepb.Alias{}
 	found, err := loadAlias(b, a.Address, old)

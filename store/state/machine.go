@@ -1,15 +1,13 @@
 package state
 
 import (
-	"bytes"
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/quorumail/quorumail/store"
@@ -57,17 +55,19 @@ type Applied struct {
 // Config says where the state lives.
 type Config struct {
 	Dir     string     // empty: in memory
+	FS      vfs.FS     // of Dir; nil: the operating system's
 	Blobs   blob.Store // where inline bodies go
 	Self    store.ServerID
 	Logger  *slog.Logger // nil: none
 	OnFatal func(error)  // must end the process
 }
 
-// Machine is the replicated state on this node.
+// Machine is the replicated state on this node. Apply and Restore are called one at a time; everything else may be called at any time.
 type Machine struct {
 	cfg       Config
 	mu        sync.RWMutex // held for writing while the store is replaced
 	db        *generation  // guarded by mu
+	restores  uint64       // guarded by mu
 	posMu     sync.Mutex
 	pos       *storepb.LogPosition // never changed in place; guarded by posMu
 	needsAll  atomic.Bool          // keyNeedsAll is there
@@ -79,23 +79,42 @@ func Open(cfg Config) (*Machine, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.FS == nil {
+		cfg.FS = vfs.Default
+	}
 	m := &Machine{cfg: cfg}
 	if err := m.openCurrent(); err != nil {
 		return nil, err
 	}
-	pos, err := readPosition(m.db)
-	if err != nil {
-		m.db.Close()
-		return nil, err
+	if err := m.readLocal(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the state: %w", err), m.db.Close())
 	}
-	m.pos = pos
+	return m, nil
+}
+
+// readLocal reads what the machine keeps in memory of its store.
+func (m *Machine) readLocal() (err error) {
+	if m.pos, err = readPosition(m.db); err != nil {
+		return err
+	}
 	all, err := has(m.db, keyNeedsAll)
 	if err != nil {
-		m.db.Close()
-		return nil, fmt.Errorf("open the state: %w", err)
+		return err
 	}
 	m.needsAll.Store(all)
-	return m, nil
+	return checkVersion(m.db)
+}
+
+// checkVersion refuses the state of a cluster that this program is too old for.
+func checkVersion(r kv.Reader) error {
+	cr := &storepb.ClusterRecord{}
+	if _, err := load(r, key(tabCluster), cr); err != nil {
+		return err
+	}
+	if cr.Version > CommandVersion {
+		return fmt.Errorf("the cluster is at version %d, and this program knows %d: use a newer program", cr.Version, CommandVersion)
+	}
+	return nil
 }
 
 // Close ends the use of the state. What Views are still open end it only when they close.
@@ -185,14 +204,16 @@ func (b *batch) command(raw []byte) error {
 	if err := proto.Unmarshal(raw, c); err != nil {
 		return fmt.Errorf("decode the command: %w", err)
 	}
-	if c.Version == 0 || c.Version > CommandVersion || c.Op == nil {
-		return fmt.Errorf("a command of version %d with an operation unknown to this program: upgrade this node", c.Version)
+	if c.Version == 0 || c.Version > CommandVersion || c.Group != group || c.Op == nil || hasUnknown(c) {
+		return fmt.Errorf("a command of version %d, group %d, with an operation or a field unknown to this program: upgrade this node", c.Version, c.Group)
 	}
-	if c.Group != group || len(c.Incarnation) != 16 || c.Seq == 0 || c.Lowest == 0 || c.Lowest > c.Seq {
-		return errors.New("a command without a proper id")
+	if !properID(c) {
+		// No node proposes such a thing. To stop at it would stop all nodes, for ever; to skip it is the same on all of them.
+		b.m.cfg.Logger.Error("skipped a command without a proper id", "pkg", "state", "index", b.pos.Index)
+		return nil
 	}
 	b.cmd = c
-	res, err := b.once(c)
+	res, err := b.once(c, len(raw))
 	if err != nil {
 		return err
 	}
@@ -200,7 +221,11 @@ func (b *batch) command(raw []byte) error {
 	return nil
 }
 
-func (b *batch) once(c *storepb.Command) (*storepb.Result, error) {
+func properID(c *storepb.Command) bool {
+	return len(c.Incarnation) == incarnationBytes && c.Seq > 0 && c.Lowest > 0 && c.Lowest <= c.Seq && (c.Server == "" || validServerID(c.Server))
+}
+
+func (b *batch) once(c *storepb.Command, size int) (*storepb.Result, error) {
 	inc := &storepb.Incarnation{Lowest: 1, Server: c.Server}
 	if _, err := load(b, key(tabIncarnation, c.Incarnation), inc); err != nil {
 		return nil, err
@@ -214,10 +239,8 @@ func (b *batch) once(c *storepb.Command) (*storepb.Result, error) {
 			return old, err
 		}
 	}
-	for seq := inc.Lowest; seq < min(c.Lowest, inc.Highest+1); seq++ {
-		if err := b.Delete(key(tabResult, c.Incarnation, seq)); err != nil {
-			return nil, err
-		}
+	if err := b.forgetResults(c.Incarnation, inc.Lowest, min(c.Lowest, inc.Highest+1)); err != nil {
+		return nil, err
 	}
 	inc.Lowest, inc.Highest = max(inc.Lowest, c.Lowest), max(inc.Highest, c.Seq)
 	if inc.LastIndex == 0 {
@@ -226,12 +249,14 @@ func (b *batch) once(c *storepb.Command) (*storepb.Result, error) {
 	if err := b.save(key(tabIncarnation, c.Incarnation), inc); err != nil {
 		return nil, err
 	}
+	if size > MaxCommandBytes {
+		return b.keepResult(c, refuse(store.ErrTooLarge, "a command of %d bytes, at most %d", size, MaxCommandBytes))
+	}
 	res, err := b.operation(c)
 	if err != nil {
 		return nil, err
 	}
-	res.Index = b.pos.Index
-	return res, b.save(key(tabResult, c.Incarnation, c.Seq), res)
+	return b.keepResult(c, res)
 }
 
 func (b *batch) operation(c *storepb.Command) (*storepb.Result, error) {
@@ -274,83 +299,6 @@ func (b *batch) operation(c *storepb.Command) (*storepb.Result, error) {
 	return b.clusterOperation(c)
 }
 
-// Persist makes everything applied durable: bodies first, then what refers to them.
-func (m *Machine) Persist() error {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	index := m.Position().Index
-	if err := m.cfg.Blobs.Sync(); err != nil {
-		return fmt.Errorf("sync the bodies: %w", err)
-	}
-	b := m.db.NewBatch()
-	defer b.Close()
-	if err := b.DeleteRange(prefixInline, inlineKey(index+1, nil)); err != nil {
-		return err
-	}
-	if err := b.Commit(false); err != nil {
-		return err
-	}
-	return m.db.Flush()
-}
-
-// UnsureBody is an inline body that a crash took.
-type UnsureBody struct {
-	Index uint64 // of the log entry that brought it
-	ID    store.BodyID
-}
-
-// UnsureInline lists the inline bodies that were not known to be durable when the process ended and that are gone. They must be put again,
-// by PutInlineAgain with the command from the node's own log, before it serves.
-func (m *Machine) UnsureInline() ([]UnsureBody, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	it, err := m.db.Iter(prefixInline, after(prefixInline))
-	if err != nil {
-		return nil, err
-	}
-	defer it.Close()
-	var out []UnsureBody
-	for ok := it.First(); ok; ok = it.Next() {
-		k := it.Key()[len(prefixInline):]
-		id, err := store.BodyIDFromBytes(k[8:])
-		if err != nil {
-			return nil, err
-		}
-		has, err := m.cfg.Blobs.Has(id)
-		if err != nil {
-			return nil, err
-		}
-		if has && m.cfg.Blobs.Verify(id) == nil {
-			continue
-		}
-		out = append(out, UnsureBody{binary.BigEndian.Uint64(k), id})
-	}
-	return out, it.Err()
-}
-
-// PutInlineAgain stores the inline body of a command, read from the log, that UnsureInline named.
-func (m *Machine) PutInlineAgain(command []byte) error {
-	c := &storepb.Command{}
-	if err := proto.Unmarshal(command, c); err != nil {
-		return fmt.Errorf("decode the command: %w", err)
-	}
-	ref := c.GetAddMessage().GetBody()
-	id, err := store.BodyIDFromBytes(ref.GetId())
-	if err != nil {
-		return err
-	}
-	return m.cfg.Blobs.Put(context.TODO(), id, ref.Epoch, bytes.NewReader(ref.Inline), int64(len(ref.Inline)), false)
-}
-
-// LookupResult finds the result of a command that was applied, also before a restore.
-func (m *Machine) LookupResult(incarnation [16]byte, seq uint64) (*storepb.Result, bool) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	res := &storepb.Result{}
-	found, err := load(m.db, key(tabResult, incarnation[:], seq), res)
-	return res, err == nil && found
-}
-
 // load reads and decodes a value; found tells whether there is one.
 func load(r kv.Reader, k []byte, v proto.Message) (found bool, err error) {
 	raw, err := r.Get(k)
@@ -383,42 +331,6 @@ func has(r kv.Reader, k []byte) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
-}
-
-// ---- results ----
-
-// CodeUnavailable is the code of a definite rejection that a new attempt, under new ids, may not meet.
-var CodeUnavailable = codeOf(store.ErrUnavailable)
-
-var codes = []error{nil, store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrInvalid, store.ErrOverQuota, store.ErrTooLarge, store.ErrDenied, store.ErrUnavailable}
-
-func codeOf(err error) uint32 {
-	for i, e := range codes {
-		if i > 0 && errors.Is(err, e) {
-			return uint32(i)
-		}
-	}
-	panic("state: an error without a code")
-}
-
-func refuse(err error, format string, args ...any) *storepb.Result {
-	return &storepb.Result{Code: codeOf(err), Detail: fmt.Sprintf(format, args...)}
-}
-
-// CodeError is the error of package store that a result's code stands for, nil for success.
-func CodeError(code uint32) error {
-	if int(code) >= len(codes) {
-		return fmt.Errorf("result code %d: %w", code, store.ErrInvalid)
-	}
-	return codes[code]
-}
-
-// ResultError is the error that a result stands for, nil for success.
-func ResultError(r *storepb.Result) error {
-	if r.Code == 0 {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", r.Detail, CodeError(r.Code))
 }
 
 func (b *batch) touch(account, mailbox uint64) {

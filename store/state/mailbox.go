@@ -2,6 +2,10 @@ package state
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -13,17 +17,14 @@ import (
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
-// Limits of mailboxes.
-const (
-	maxNameBytes = 1000
-	maxNameDepth = 20
-)
-
 // inbox is the one name that is compared without regard to case (RFC 9051 §5.1).
 const inbox = "INBOX"
 
 // Separator stands between the levels of a mailbox's name.
 const Separator = "/"
+
+// normalisationTables are those of CanonicalName, which Apply uses: they are a part of the format of commands.
+const normalisationTables = norm.Version
 
 // CanonicalName is a mailbox's name as it is kept, or false if no mailbox can be named so.
 func CanonicalName(name string) (string, bool) {
@@ -49,11 +50,14 @@ func CanonicalName(name string) (string, bool) {
 	return name, true
 }
 
-func mailboxID(r kv.Reader, account uint64, name string) (uint64, bool, error) {
+// mailboxID finds the mailbox of a canonical name.
+func mailboxID(r kv.Reader, account uint64, name string) (id uint64, found bool, err error) {
 	raw, err := r.Get(key(tabName, account, name))
+	if errors.Is(err, kv.ErrNotFound) {
+		return 0, false, nil
+	}
 	if err != nil {
-		found, herr := has(r, key(tabName, account, name))
-		return 0, found, herr
+		return 0, false, fmt.Errorf("find the mailbox %q of account %d: %w", name, account, err)
 	}
 	return binary.BigEndian.Uint64(raw), true, nil
 }
@@ -73,14 +77,17 @@ func (b *batch) saveMailbox(account uint64, mb *storepb.Mailbox) error {
 	return b.save(key(tabMailbox, account, mb.Id), mb)
 }
 
-// makeMailbox makes a mailbox under a free, canonical name.
+// makeMailbox makes a mailbox under a free, canonical name. Its id and its UIDVALIDITY are never given to another one, whatever its name
+// (RFC 9051 §2.3.1.1); that is why the clock may only push them on.
 func (b *batch) makeMailbox(account uint64, name, use string) (*storepb.Mailbox, error) {
 	cr, err := b.cluster()
 	if err != nil {
 		return nil, err
 	}
 	cr.NextMailbox++
-	cr.NextUidValidity = max(cr.NextUidValidity+1, uint32(b.cmd.TimeUnixMs/1000))
+	if cr.NextUidValidity = nextUIDValidity(cr.NextUidValidity, b.cmd.TimeUnixMs); cr.NextUidValidity == 0 {
+		return nil, errors.New("all values of UIDVALIDITY were given out")
+	}
 	if err := b.saveCluster(cr); err != nil {
 		return nil, err
 	}
@@ -92,10 +99,23 @@ func (b *batch) makeMailbox(account uint64, name, use string) (*storepb.Mailbox,
 	return mb, b.saveMailbox(account, mb)
 }
 
+// latestClock is the latest time, in seconds, that moves UIDVALIDITY on: a proposer whose clock is wrong must not use up its 32 bits.
+const latestClock = 3 << 30 // in the year 2072
+
+func nextUIDValidity(last uint32, timeUnixMs int64) uint32 {
+	if last == math.MaxUint32 {
+		return 0
+	}
+	return max(last+1, uint32(min(max(0, timeUnixMs/1000), latestClock)))
+}
+
+// specialUses are the attributes that a mailbox can be made with (RFC 6154 §2; RFC 8457 §3).
+var specialUses = []string{"", "\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Important", "\\Junk", "\\Sent", "\\Trash"}
+
 func (b *batch) createMailbox(op *storepb.CreateMailbox) (*storepb.Result, error) {
 	name, ok := CanonicalName(op.Name)
-	if !ok {
-		return refuse(store.ErrInvalid, "%q cannot name a mailbox", op.Name), nil
+	if !ok || !slices.Contains(specialUses, op.SpecialUse) {
+		return refuse(store.ErrInvalid, "a mailbox cannot be named so, or have that special use"), nil
 	}
 	if found, err := has(b, key(tabAccount, op.Account)); err != nil || !found {
 		return refuse(store.ErrNotFound, "there is no such account"), err
@@ -103,27 +123,38 @@ func (b *batch) createMailbox(op *storepb.CreateMailbox) (*storepb.Result, error
 	if _, found, err := mailboxID(b, op.Account, name); err != nil || found {
 		return refuse(store.ErrExists, "the mailbox %q exists", name), err
 	}
-	l, err := b.limits()
-	if err != nil {
-		return nil, err
+	if res, err := b.roomForMailbox(op.Account); res != nil || err != nil {
+		return res, err
 	}
-	n := 0
-	if err := eachMailbox(b, op.Account, func(*storepb.Mailbox) bool { n++; return true }); err != nil {
-		return nil, err
-	}
-	if n >= l.mailboxes {
-		return refuse(store.ErrTooLarge, "the account has %d mailboxes, which is the limit", n), nil
+	if op.Subscribe {
+		if res, err := b.subscribe(op.Account, name); res != nil || err != nil {
+			return res, err
+		}
 	}
 	mb, err := b.makeMailbox(op.Account, name, op.SpecialUse)
 	if err != nil {
 		return nil, err
 	}
-	if op.Subscribe {
-		if err := b.Set(key(tabSubscribed, op.Account, name), nil); err != nil {
-			return nil, err
-		}
-	}
 	return &storepb.Result{Id: mb.Id}, nil
+}
+
+// roomIn refuses when a part of a table is as long as it may become.
+func (b *batch) roomIn(prefix []byte, limit int, what string) (*storepb.Result, error) {
+	n := 0
+	err := each(b, prefix, func(_, _ []byte) (bool, error) { n++; return n < limit, nil })
+	if err != nil || n < limit {
+		return nil, err
+	}
+	return refuse(store.ErrTooLarge, "there are %d %s, which is the limit", n, what), nil
+}
+
+// roomForMailbox refuses one more mailbox than the account may have.
+func (b *batch) roomForMailbox(account uint64) (*storepb.Result, error) {
+	l, err := b.limits()
+	if err != nil {
+		return nil, err
+	}
+	return b.roomIn(key(tabName, account), l.mailboxes, "mailboxes")
 }
 
 func (b *batch) deleteMailbox(op *storepb.DeleteMailbox) (*storepb.Result, error) {
@@ -141,7 +172,7 @@ func (b *batch) deleteMailbox(op *storepb.DeleteMailbox) (*storepb.Result, error
 }
 
 func (b *batch) dropMailbox(account uint64, mb *storepb.Mailbox) error {
-	if _, err := b.removeEntries(account, mb, everyUID, false); err != nil {
+	if _, err := b.removeEntries(account, mb, everyUID(mb), false); err != nil {
 		return err
 	}
 	b.touch(account, 0)
@@ -174,11 +205,21 @@ func (b *batch) renameMailbox(op *storepb.RenameMailbox) (*storepb.Result, error
 	if mb.Name == inbox {
 		return b.emptyInbox(op.Account, mb, to)
 	}
-	from := mb.Name
+	if res, err := b.moveNames(op.Account, mb.Name, to); res != nil || err != nil {
+		return res, err
+	}
+	b.touch(op.Account, 0)
+	return &storepb.Result{Id: mb.Id}, nil
+}
+
+// moveNames renames a mailbox and all below it (RFC 9051 §6.3.6).
+func (b *batch) moveNames(account uint64, from, to string) (*storepb.Result, error) {
 	var moves []*storepb.Mailbox
-	if err := eachMailbox(b, op.Account, func(x *storepb.Mailbox) bool {
+	leaving := map[string]bool{}
+	if err := eachMailbox(b, account, func(x *storepb.Mailbox) bool {
 		if x.Name == from || strings.HasPrefix(x.Name, from+Separator) {
 			moves = append(moves, x)
+			leaving[x.Name] = true
 		}
 		return true
 	}); err != nil {
@@ -189,33 +230,48 @@ func (b *batch) renameMailbox(op *storepb.RenameMailbox) (*storepb.Result, error
 		if _, ok := CanonicalName(name); !ok {
 			return refuse(store.ErrInvalid, "%q cannot name a mailbox", name), nil
 		}
-		if _, found, err := mailboxID(b, op.Account, name); err != nil || found {
+		if _, found, err := mailboxID(b, account, name); err != nil || found && !leaving[name] {
 			return refuse(store.ErrExists, "the mailbox %q exists", name), err
 		}
 	}
 	for _, x := range moves {
-		if err := b.Delete(key(tabName, op.Account, x.Name)); err != nil {
-			return nil, err
-		}
-		x.Name = to + strings.TrimPrefix(x.Name, from)
-		if err := b.Set(key(tabName, op.Account, x.Name), binary.BigEndian.AppendUint64(nil, x.Id)); err != nil {
-			return nil, err
-		}
-		if err := b.saveMailbox(op.Account, x); err != nil {
+		if err := b.Delete(key(tabName, account, x.Name)); err != nil {
 			return nil, err
 		}
 	}
-	b.touch(op.Account, 0)
-	return &storepb.Result{Id: mb.Id}, nil
+	for _, x := range moves {
+		x.Name = to + strings.TrimPrefix(x.Name, from)
+		if err := b.Set(key(tabName, account, x.Name), binary.BigEndian.AppendUint64(nil, x.Id)); err != nil {
+			return nil, err
+		}
+		if err := b.saveMailbox(account, x); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
 }
 
 // emptyInbox renames INBOX: its messages move, and it stays, empty (RFC 9051 §6.3.6).
 func (b *batch) emptyInbox(account uint64, mb *storepb.Mailbox, to string) (*storepb.Result, error) {
+	if mb.Messages > maxCopies {
+		return refuse(store.ErrTooLarge, "INBOX has %d messages, of which one command may move %d", mb.Messages, maxCopies), nil
+	}
+	if res, err := b.roomForMailbox(account); res != nil || err != nil {
+		return res, err
+	}
 	dst, err := b.makeMailbox(account, to, "")
 	if err != nil {
 		return nil, err
 	}
-	return b.copyMessages(&storepb.CopyMessages{Account: account, Mailbox: mb.Id, Uids: store.PackUIDs(everyUID), DestMailbox: dst.Id, Move: true})
+	res, err := b.copyTo(account, mb, dst, everyUID(mb), true)
+	if err != nil {
+		return nil, err
+	}
+	if res.Code != 0 {
+		return nil, fmt.Errorf("move all messages of INBOX: %s", res.Detail) // a new mailbox has room for them
+	}
+	res.Id = dst.Id
+	return res, nil
 }
 
 func (b *batch) setSubscribed(op *storepb.SetSubscribed) (*storepb.Result, error) {
@@ -223,9 +279,27 @@ func (b *batch) setSubscribed(op *storepb.SetSubscribed) (*storepb.Result, error
 	if !ok {
 		return refuse(store.ErrInvalid, "%q cannot name a mailbox", op.Name), nil
 	}
+	if found, err := has(b, key(tabAccount, op.Account)); err != nil || !found {
+		return refuse(store.ErrNotFound, "there is no such account"), err
+	}
 	b.touch(op.Account, 0)
 	if op.Subscribed {
-		return &storepb.Result{}, b.Set(key(tabSubscribed, op.Account, name), nil)
+		if res, err := b.subscribe(op.Account, name); res != nil || err != nil {
+			return res, err
+		}
+		return &storepb.Result{}, nil
 	}
 	return &storepb.Result{}, b.Delete(key(tabSubscribed, op.Account, name))
+}
+
+// subscribe notes a canonical name. There need be no mailbox of that name (RFC 9051 §6.3.7).
+func (b *batch) subscribe(account uint64, name string) (*storepb.Result, error) {
+	k := key(tabSubscribed, account, name)
+	if found, err := has(b, k); err != nil || found {
+		return nil, err
+	}
+	if res, err := b.roomIn(key(tabSubscribed, account), maxSubscriptions, "subscriptions"); res != nil || err != nil {
+		return res, err
+	}
+	return nil, b.Set(k, nil)
 }

@@ -92,7 +92,7 @@ func (v *View) Quota(a *storepb.Account) (bytes, messages int64, err error) {
 }
 
 func (b *batch) putSetting(op *storepb.PutSetting) (*storepb.Result, error) {
-	if op.Name == "" || len(op.Name) > 200 || len(op.Value) > 64<<10 {
+	if op.Name == "" || len(op.Name) > maxSettingNameBytes || len(op.Value) > maxSettingBytes {
 		return refuse(store.ErrInvalid, "no proper setting"), nil
 	}
 	if read := readers[op.Name]; read != nil && !op.Reset_ && read(&limits{}, op.Value) != nil {

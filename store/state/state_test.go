@@ -41,9 +41,15 @@ func newBench(t *testing.T, dir string) *bench {
 		}
 		m.Close()
 	})
+	return b.found()
+}
+
+// found makes a cluster of three.
+func (b *bench) found() *bench {
+	b.t.Helper()
 	b.index = 1
-	if err := m.Apply([]Entry{{Index: 1, Term: 1, Configuration: &storepb.LogPosition{ConfigurationIndex: 1, Servers: servers}}}); err != nil {
-		t.Fatal(err)
+	if err := b.Apply([]Entry{{Index: 1, Term: 1, Configuration: &storepb.LogPosition{ConfigurationIndex: 1, Servers: servers}}}); err != nil {
+		b.t.Fatal(err)
 	}
 	for _, s := range servers {
 		b.do(&storepb.Command{Op: &storepb.Command_RegisterServer{RegisterServer: &storepb.RegisterServer{Server: &storepb.Server{Id: s.Id, DataIncarnation: disk(s.Id)}}}})

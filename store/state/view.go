@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -485,4 +486,17 @@ func (v *View) Tombstones(before uint64, limit int) (out []store.EmailID, err er
 		return len(out) < limit, nil
 	})
 	return out, err
+}
+
+// keysOf lists up to limit keys of [from, end).
+func keysOf(r kv.Reader, from, end []byte, limit int) (keys [][]byte, err error) {
+	it, err := r.Iter(from, end)
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	for ok := it.First(); ok && len(keys) < limit; ok = it.Next() {
+		keys = append(keys, bytes.Clone(it.Key()))
+	}
+	return keys, it.Err()
 }

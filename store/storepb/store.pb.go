@@ -63,6 +63,7 @@ type Command struct {
 	//	*Command_RetireIncarnation
 	//	*Command_RaiseVersion
 	//	*Command_RemoveServer
+	//	*Command_HoldSweeps
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -424,6 +425,15 @@ func (x *Command) GetRemoveServer() *RemoveServer {
 	return nil
 }
 
+func (x *Command) GetHoldSweeps() *HoldSweeps {
+	if x != nil {
+		if x, ok := x.Op.(*Command_HoldSweeps); ok {
+			return x.HoldSweeps
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -548,6 +558,10 @@ type Command_RemoveServer struct {
 	RemoveServer *RemoveServer `protobuf:"bytes,60,opt,name=remove_server,json=removeServer,proto3,oneof"`
 }
 
+type Command_HoldSweeps struct {
+	HoldSweeps *HoldSweeps `protobuf:"bytes,61,opt,name=hold_sweeps,json=holdSweeps,proto3,oneof"`
+}
+
 func (*Command_AddMessage) isCommand_Op() {}
 
 func (*Command_StoreFlags) isCommand_Op() {}
@@ -607,6 +621,8 @@ func (*Command_RetireIncarnation) isCommand_Op() {}
 func (*Command_RaiseVersion) isCommand_Op() {}
 
 func (*Command_RemoveServer) isCommand_Op() {}
+
+func (*Command_HoldSweeps) isCommand_Op() {}
 
 // Result is what Apply answers to the proposer; kept until lowest passes the command.
 type Result struct {
@@ -2578,6 +2594,66 @@ func (x *Sweep) GetWindowMs() uint64 {
 	return 0
 }
 
+type HoldSweeps struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	ForMs         uint64                 `protobuf:"varint,2,opt,name=for_ms,json=forMs,proto3" json:"for_ms,omitempty"`
+	Renew         bool                   `protobuf:"varint,3,opt,name=renew,proto3" json:"renew,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldSweeps) Reset() {
+	*x = HoldSweeps{}
+	mi := &file_store_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldSweeps) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldSweeps) ProtoMessage() {}
+
+func (x *HoldSweeps) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldSweeps.ProtoReflect.Descriptor instead.
+func (*HoldSweeps) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *HoldSweeps) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *HoldSweeps) GetForMs() uint64 {
+	if x != nil {
+		return x.ForMs
+	}
+	return 0
+}
+
+func (x *HoldSweeps) GetRenew() bool {
+	if x != nil {
+		return x.Renew
+	}
+	return false
+}
+
 type PutSecret struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2589,7 +2665,7 @@ type PutSecret struct {
 
 func (x *PutSecret) Reset() {
 	*x = PutSecret{}
-	mi := &file_store_proto_msgTypes[33]
+	mi := &file_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2601,7 +2677,7 @@ func (x *PutSecret) String() string {
 func (*PutSecret) ProtoMessage() {}
 
 func (x *PutSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[33]
+	mi := &file_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2614,7 +2690,7 @@ func (x *PutSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSecret.ProtoReflect.Descriptor instead.
 func (*PutSecret) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{33}
+	return file_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutSecret) GetName() string {
@@ -2647,7 +2723,7 @@ type RetireIncarnation struct {
 
 func (x *RetireIncarnation) Reset() {
 	*x = RetireIncarnation{}
-	mi := &file_store_proto_msgTypes[34]
+	mi := &file_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2659,7 +2735,7 @@ func (x *RetireIncarnation) String() string {
 func (*RetireIncarnation) ProtoMessage() {}
 
 func (x *RetireIncarnation) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[34]
+	mi := &file_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2672,7 +2748,7 @@ func (x *RetireIncarnation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireIncarnation.ProtoReflect.Descriptor instead.
 func (*RetireIncarnation) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{34}
+	return file_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RetireIncarnation) GetIncarnation() []byte {
@@ -2691,7 +2767,7 @@ type RaiseVersion struct {
 
 func (x *RaiseVersion) Reset() {
 	*x = RaiseVersion{}
-	mi := &file_store_proto_msgTypes[35]
+	mi := &file_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2703,7 +2779,7 @@ func (x *RaiseVersion) String() string {
 func (*RaiseVersion) ProtoMessage() {}
 
 func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[35]
+	mi := &file_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2716,7 +2792,7 @@ func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseVersion.ProtoReflect.Descriptor instead.
 func (*RaiseVersion) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{35}
+	return file_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RaiseVersion) GetVersion() uint32 {
@@ -2739,7 +2815,7 @@ type Domain struct {
 
 func (x *Domain) Reset() {
 	*x = Domain{}
-	mi := &file_store_proto_msgTypes[36]
+	mi := &file_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2751,7 +2827,7 @@ func (x *Domain) String() string {
 func (*Domain) ProtoMessage() {}
 
 func (x *Domain) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[36]
+	mi := &file_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2764,7 +2840,7 @@ func (x *Domain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Domain.ProtoReflect.Descriptor instead.
 func (*Domain) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{36}
+	return file_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Domain) GetName() string {
@@ -2811,7 +2887,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_store_proto_msgTypes[37]
+	mi := &file_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +2899,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[37]
+	mi := &file_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +2912,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{37}
+	return file_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Account) GetId() uint64 {
@@ -2909,7 +2985,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_store_proto_msgTypes[38]
+	mi := &file_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2921,7 +2997,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[38]
+	mi := &file_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2934,7 +3010,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{38}
+	return file_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Credential) GetId() string {
@@ -2991,7 +3067,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_store_proto_msgTypes[39]
+	mi := &file_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3003,7 +3079,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[39]
+	mi := &file_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3016,7 +3092,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{39}
+	return file_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Alias) GetAddress() string {
@@ -3057,7 +3133,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_store_proto_msgTypes[40]
+	mi := &file_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3069,7 +3145,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[40]
+	mi := &file_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3082,7 +3158,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{40}
+	return file_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Usage) GetBytes() int64 {
@@ -3118,7 +3194,7 @@ type Mailbox struct {
 
 func (x *Mailbox) Reset() {
 	*x = Mailbox{}
-	mi := &file_store_proto_msgTypes[41]
+	mi := &file_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3130,7 +3206,7 @@ func (x *Mailbox) String() string {
 func (*Mailbox) ProtoMessage() {}
 
 func (x *Mailbox) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[41]
+	mi := &file_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3143,7 +3219,7 @@ func (x *Mailbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mailbox.ProtoReflect.Descriptor instead.
 func (*Mailbox) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{41}
+	return file_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Mailbox) GetId() uint64 {
@@ -3239,7 +3315,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_store_proto_msgTypes[42]
+	mi := &file_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3251,7 +3327,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[42]
+	mi := &file_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3264,7 +3340,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{42}
+	return file_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Entry) GetEmail() uint64 {
@@ -3340,7 +3416,7 @@ type Email struct {
 
 func (x *Email) Reset() {
 	*x = Email{}
-	mi := &file_store_proto_msgTypes[43]
+	mi := &file_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3352,7 +3428,7 @@ func (x *Email) String() string {
 func (*Email) ProtoMessage() {}
 
 func (x *Email) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[43]
+	mi := &file_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3365,7 +3441,7 @@ func (x *Email) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Email.ProtoReflect.Descriptor instead.
 func (*Email) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{43}
+	return file_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Email) GetBodyId() []byte {
@@ -3441,7 +3517,7 @@ type EmailRefs struct {
 
 func (x *EmailRefs) Reset() {
 	*x = EmailRefs{}
-	mi := &file_store_proto_msgTypes[44]
+	mi := &file_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3453,7 +3529,7 @@ func (x *EmailRefs) String() string {
 func (*EmailRefs) ProtoMessage() {}
 
 func (x *EmailRefs) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[44]
+	mi := &file_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3466,7 +3542,7 @@ func (x *EmailRefs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmailRefs.ProtoReflect.Descriptor instead.
 func (*EmailRefs) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{44}
+	return file_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *EmailRefs) GetRefs() uint32 {
@@ -3492,13 +3568,14 @@ type Server struct {
 	MaxVersion      uint32                 `protobuf:"varint,5,opt,name=max_version,json=maxVersion,proto3" json:"max_version,omitempty"`
 	ClientAddresses string                 `protobuf:"bytes,6,opt,name=client_addresses,json=clientAddresses,proto3" json:"client_addresses,omitempty"`
 	Boot            uint64                 `protobuf:"varint,7,opt,name=boot,proto3" json:"boot,omitempty"`
+	Removed         bool                   `protobuf:"varint,8,opt,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_store_proto_msgTypes[45]
+	mi := &file_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3510,7 +3587,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[45]
+	mi := &file_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3523,7 +3600,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{45}
+	return file_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Server) GetId() string {
@@ -3575,6 +3652,13 @@ func (x *Server) GetBoot() uint64 {
 	return 0
 }
 
+func (x *Server) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
 type ServerList struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Servers       []*Server              `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
@@ -3584,7 +3668,7 @@ type ServerList struct {
 
 func (x *ServerList) Reset() {
 	*x = ServerList{}
-	mi := &file_store_proto_msgTypes[46]
+	mi := &file_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3596,7 +3680,7 @@ func (x *ServerList) String() string {
 func (*ServerList) ProtoMessage() {}
 
 func (x *ServerList) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[46]
+	mi := &file_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3609,7 +3693,7 @@ func (x *ServerList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerList.ProtoReflect.Descriptor instead.
 func (*ServerList) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{46}
+	return file_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ServerList) GetServers() []*Server {
@@ -3630,7 +3714,7 @@ type Invite struct {
 
 func (x *Invite) Reset() {
 	*x = Invite{}
-	mi := &file_store_proto_msgTypes[47]
+	mi := &file_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3642,7 +3726,7 @@ func (x *Invite) String() string {
 func (*Invite) ProtoMessage() {}
 
 func (x *Invite) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[47]
+	mi := &file_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3655,7 +3739,7 @@ func (x *Invite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Invite.ProtoReflect.Descriptor instead.
 func (*Invite) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{47}
+	return file_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Invite) GetSecretHash() []byte {
@@ -3691,7 +3775,7 @@ type LogPosition struct {
 
 func (x *LogPosition) Reset() {
 	*x = LogPosition{}
-	mi := &file_store_proto_msgTypes[48]
+	mi := &file_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3703,7 +3787,7 @@ func (x *LogPosition) String() string {
 func (*LogPosition) ProtoMessage() {}
 
 func (x *LogPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[48]
+	mi := &file_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3716,7 +3800,7 @@ func (x *LogPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogPosition.ProtoReflect.Descriptor instead.
 func (*LogPosition) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{48}
+	return file_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *LogPosition) GetIndex() uint64 {
@@ -3758,7 +3842,7 @@ type ConfiguredServer struct {
 
 func (x *ConfiguredServer) Reset() {
 	*x = ConfiguredServer{}
-	mi := &file_store_proto_msgTypes[49]
+	mi := &file_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3770,7 +3854,7 @@ func (x *ConfiguredServer) String() string {
 func (*ConfiguredServer) ProtoMessage() {}
 
 func (x *ConfiguredServer) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[49]
+	mi := &file_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3783,7 +3867,7 @@ func (x *ConfiguredServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfiguredServer.ProtoReflect.Descriptor instead.
 func (*ConfiguredServer) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{49}
+	return file_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ConfiguredServer) GetId() string {
@@ -3819,13 +3903,14 @@ type ClusterRecord struct {
 	NextEmail       uint64                 `protobuf:"varint,8,opt,name=next_email,json=nextEmail,proto3" json:"next_email,omitempty"`
 	ClusterId       string                 `protobuf:"bytes,9,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	NextUidValidity uint32                 `protobuf:"varint,10,opt,name=next_uid_validity,json=nextUidValidity,proto3" json:"next_uid_validity,omitempty"`
+	Holds           []*SweepHold           `protobuf:"bytes,11,rep,name=holds,proto3" json:"holds,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ClusterRecord) Reset() {
 	*x = ClusterRecord{}
-	mi := &file_store_proto_msgTypes[50]
+	mi := &file_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3837,7 +3922,7 @@ func (x *ClusterRecord) String() string {
 func (*ClusterRecord) ProtoMessage() {}
 
 func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[50]
+	mi := &file_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3850,7 +3935,7 @@ func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterRecord.ProtoReflect.Descriptor instead.
 func (*ClusterRecord) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{50}
+	return file_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ClusterRecord) GetVersion() uint32 {
@@ -3923,6 +4008,65 @@ func (x *ClusterRecord) GetNextUidValidity() uint32 {
 	return 0
 }
 
+func (x *ClusterRecord) GetHolds() []*SweepHold {
+	if x != nil {
+		return x.Holds
+	}
+	return nil
+}
+
+type SweepHold struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	UntilTick     uint64                 `protobuf:"varint,2,opt,name=until_tick,json=untilTick,proto3" json:"until_tick,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SweepHold) Reset() {
+	*x = SweepHold{}
+	mi := &file_store_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SweepHold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SweepHold) ProtoMessage() {}
+
+func (x *SweepHold) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SweepHold.ProtoReflect.Descriptor instead.
+func (*SweepHold) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *SweepHold) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *SweepHold) GetUntilTick() uint64 {
+	if x != nil {
+		return x.UntilTick
+	}
+	return 0
+}
+
 type Incarnation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Lowest        uint64                 `protobuf:"varint,1,opt,name=lowest,proto3" json:"lowest,omitempty"`
@@ -3936,7 +4080,7 @@ type Incarnation struct {
 
 func (x *Incarnation) Reset() {
 	*x = Incarnation{}
-	mi := &file_store_proto_msgTypes[51]
+	mi := &file_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3948,7 +4092,7 @@ func (x *Incarnation) String() string {
 func (*Incarnation) ProtoMessage() {}
 
 func (x *Incarnation) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[51]
+	mi := &file_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3961,7 +4105,7 @@ func (x *Incarnation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Incarnation.ProtoReflect.Descriptor instead.
 func (*Incarnation) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{51}
+	return file_store_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Incarnation) GetLowest() uint64 {
@@ -4003,7 +4147,7 @@ var File_store_proto protoreflect.FileDescriptor
 
 const file_store_proto_rawDesc = "" +
 	"\n" +
-	"\vstore.proto\x12\x0fquorumail.store\"\xf8\x10\n" +
+	"\vstore.proto\x12\x0fquorumail.store\"\xb8\x11\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\rR\x05group\x12 \n" +
@@ -4049,7 +4193,9 @@ const file_store_proto_rawDesc = "" +
 	"put_secret\x189 \x01(\v2\x1a.quorumail.store.PutSecretH\x00R\tputSecret\x12S\n" +
 	"\x12retire_incarnation\x18: \x01(\v2\".quorumail.store.RetireIncarnationH\x00R\x11retireIncarnation\x12D\n" +
 	"\rraise_version\x18; \x01(\v2\x1d.quorumail.store.RaiseVersionH\x00R\fraiseVersion\x12D\n" +
-	"\rremove_server\x18< \x01(\v2\x1d.quorumail.store.RemoveServerH\x00R\fremoveServerB\x04\n" +
+	"\rremove_server\x18< \x01(\v2\x1d.quorumail.store.RemoveServerH\x00R\fremoveServer\x12>\n" +
+	"\vhold_sweeps\x18= \x01(\v2\x1b.quorumail.store.HoldSweepsH\x00R\n" +
+	"holdSweepsB\x04\n" +
 	"\x02op\"\xd9\x01\n" +
 	"\x06Result\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x16\n" +
@@ -4195,7 +4341,12 @@ const file_store_proto_rawDesc = "" +
 	"\x02ms\x18\x01 \x01(\x04R\x02ms\"<\n" +
 	"\x05Sweep\x12\x16\n" +
 	"\x06emails\x18\x01 \x03(\x04R\x06emails\x12\x1b\n" +
-	"\twindow_ms\x18\x02 \x01(\x04R\bwindowMs\"M\n" +
+	"\twindow_ms\x18\x02 \x01(\x04R\bwindowMs\"I\n" +
+	"\n" +
+	"HoldSweeps\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x15\n" +
+	"\x06for_ms\x18\x02 \x01(\x04R\x05forMs\x12\x14\n" +
+	"\x05renew\x18\x03 \x01(\bR\x05renew\"M\n" +
 	"\tPutSecret\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\x12\x16\n" +
@@ -4271,7 +4422,7 @@ const file_store_proto_rawDesc = "" +
 	"\x05index\x18\t \x01(\x04R\x05index\"F\n" +
 	"\tEmailRefs\x12\x12\n" +
 	"\x04refs\x18\x01 \x01(\rR\x04refs\x12%\n" +
-	"\x0etombstone_tick\x18\x02 \x01(\x04R\rtombstoneTick\"\xd1\x01\n" +
+	"\x0etombstone_tick\x18\x02 \x01(\x04R\rtombstoneTick\"\xeb\x01\n" +
 	"\x06Server\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -4280,7 +4431,8 @@ const file_store_proto_rawDesc = "" +
 	"\vmax_version\x18\x05 \x01(\rR\n" +
 	"maxVersion\x12)\n" +
 	"\x10client_addresses\x18\x06 \x01(\tR\x0fclientAddresses\x12\x12\n" +
-	"\x04boot\x18\a \x01(\x04R\x04boot\"?\n" +
+	"\x04boot\x18\a \x01(\x04R\x04boot\x12\x18\n" +
+	"\aremoved\x18\b \x01(\bR\aremoved\"?\n" +
 	"\n" +
 	"ServerList\x121\n" +
 	"\aservers\x18\x01 \x03(\v2\x17.quorumail.store.ServerR\aservers\"e\n" +
@@ -4297,7 +4449,7 @@ const file_store_proto_rawDesc = "" +
 	"\x10ConfiguredServer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
-	"\x05voter\x18\x03 \x01(\bR\x05voter\"\xd6\x02\n" +
+	"\x05voter\x18\x03 \x01(\bR\x05voter\"\x88\x03\n" +
 	"\rClusterRecord\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x19\n" +
@@ -4311,7 +4463,12 @@ const file_store_proto_rawDesc = "" +
 	"\n" +
 	"cluster_id\x18\t \x01(\tR\tclusterId\x12*\n" +
 	"\x11next_uid_validity\x18\n" +
-	" \x01(\rR\x0fnextUidValidity\"\x90\x01\n" +
+	" \x01(\rR\x0fnextUidValidity\x120\n" +
+	"\x05holds\x18\v \x03(\v2\x1a.quorumail.store.SweepHoldR\x05holds\":\n" +
+	"\tSweepHold\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1d\n" +
+	"\n" +
+	"until_tick\x18\x02 \x01(\x04R\tuntilTick\"\x90\x01\n" +
 	"\vIncarnation\x12\x16\n" +
 	"\x06lowest\x18\x01 \x01(\x04R\x06lowest\x12\x18\n" +
 	"\aretired\x18\x02 \x01(\bR\aretired\x12\x16\n" +
@@ -4332,7 +4489,7 @@ func file_store_proto_rawDescGZIP() []byte {
 	return file_store_proto_rawDescData
 }
 
-var file_store_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_store_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_store_proto_goTypes = []any{
 	(*Command)(nil),           // 0: quorumail.store.Command
 	(*Result)(nil),            // 1: quorumail.store.Result
@@ -4367,25 +4524,27 @@ var file_store_proto_goTypes = []any{
 	(*AdvanceEpoch)(nil),      // 30: quorumail.store.AdvanceEpoch
 	(*Tick)(nil),              // 31: quorumail.store.Tick
 	(*Sweep)(nil),             // 32: quorumail.store.Sweep
-	(*PutSecret)(nil),         // 33: quorumail.store.PutSecret
-	(*RetireIncarnation)(nil), // 34: quorumail.store.RetireIncarnation
-	(*RaiseVersion)(nil),      // 35: quorumail.store.RaiseVersion
-	(*Domain)(nil),            // 36: quorumail.store.Domain
-	(*Account)(nil),           // 37: quorumail.store.Account
-	(*Credential)(nil),        // 38: quorumail.store.Credential
-	(*Alias)(nil),             // 39: quorumail.store.Alias
-	(*Usage)(nil),             // 40: quorumail.store.Usage
-	(*Mailbox)(nil),           // 41: quorumail.store.Mailbox
-	(*Entry)(nil),             // 42: quorumail.store.Entry
-	(*Email)(nil),             // 43: quorumail.store.Email
-	(*EmailRefs)(nil),         // 44: quorumail.store.EmailRefs
-	(*Server)(nil),            // 45: quorumail.store.Server
-	(*ServerList)(nil),        // 46: quorumail.store.ServerList
-	(*Invite)(nil),            // 47: quorumail.store.Invite
-	(*LogPosition)(nil),       // 48: quorumail.store.LogPosition
-	(*ConfiguredServer)(nil),  // 49: quorumail.store.ConfiguredServer
-	(*ClusterRecord)(nil),     // 50: quorumail.store.ClusterRecord
-	(*Incarnation)(nil),       // 51: quorumail.store.Incarnation
+	(*HoldSweeps)(nil),        // 33: quorumail.store.HoldSweeps
+	(*PutSecret)(nil),         // 34: quorumail.store.PutSecret
+	(*RetireIncarnation)(nil), // 35: quorumail.store.RetireIncarnation
+	(*RaiseVersion)(nil),      // 36: quorumail.store.RaiseVersion
+	(*Domain)(nil),            // 37: quorumail.store.Domain
+	(*Account)(nil),           // 38: quorumail.store.Account
+	(*Credential)(nil),        // 39: quorumail.store.Credential
+	(*Alias)(nil),             // 40: quorumail.store.Alias
+	(*Usage)(nil),             // 41: quorumail.store.Usage
+	(*Mailbox)(nil),           // 42: quorumail.store.Mailbox
+	(*Entry)(nil),             // 43: quorumail.store.Entry
+	(*Email)(nil),             // 44: quorumail.store.Email
+	(*EmailRefs)(nil),         // 45: quorumail.store.EmailRefs
+	(*Server)(nil),            // 46: quorumail.store.Server
+	(*ServerList)(nil),        // 47: quorumail.store.ServerList
+	(*Invite)(nil),            // 48: quorumail.store.Invite
+	(*LogPosition)(nil),       // 49: quorumail.store.LogPosition
+	(*ConfiguredServer)(nil),  // 50: quorumail.store.ConfiguredServer
+	(*ClusterRecord)(nil),     // 51: quorumail.store.ClusterRecord
+	(*SweepHold)(nil),         // 52: quorumail.store.SweepHold
+	(*Incarnation)(nil),       // 53: quorumail.store.Incarnation
 }
 var file_store_proto_depIdxs = []int32{
 	6,  // 0: quorumail.store.Command.add_message:type_name -> quorumail.store.AddMessage
@@ -4414,28 +4573,30 @@ var file_store_proto_depIdxs = []int32{
 	30, // 23: quorumail.store.Command.advance_epoch:type_name -> quorumail.store.AdvanceEpoch
 	31, // 24: quorumail.store.Command.tick:type_name -> quorumail.store.Tick
 	32, // 25: quorumail.store.Command.sweep:type_name -> quorumail.store.Sweep
-	33, // 26: quorumail.store.Command.put_secret:type_name -> quorumail.store.PutSecret
-	34, // 27: quorumail.store.Command.retire_incarnation:type_name -> quorumail.store.RetireIncarnation
-	35, // 28: quorumail.store.Command.raise_version:type_name -> quorumail.store.RaiseVersion
+	34, // 26: quorumail.store.Command.put_secret:type_name -> quorumail.store.PutSecret
+	35, // 27: quorumail.store.Command.retire_incarnation:type_name -> quorumail.store.RetireIncarnation
+	36, // 28: quorumail.store.Command.raise_version:type_name -> quorumail.store.RaiseVersion
 	24, // 29: quorumail.store.Command.remove_server:type_name -> quorumail.store.RemoveServer
-	2,  // 30: quorumail.store.Result.placed:type_name -> quorumail.store.PlacedMessage
-	4,  // 31: quorumail.store.BodyRef.quorum:type_name -> quorumail.store.Ack
-	3,  // 32: quorumail.store.AddMessage.body:type_name -> quorumail.store.BodyRef
-	5,  // 33: quorumail.store.AddMessage.targets:type_name -> quorumail.store.Target
-	36, // 34: quorumail.store.PutDomain.domain:type_name -> quorumail.store.Domain
-	37, // 35: quorumail.store.PutAccount.account:type_name -> quorumail.store.Account
-	38, // 36: quorumail.store.PutAccount.credentials:type_name -> quorumail.store.Credential
-	38, // 37: quorumail.store.PutCredential.credential:type_name -> quorumail.store.Credential
-	39, // 38: quorumail.store.PutAlias.alias:type_name -> quorumail.store.Alias
-	45, // 39: quorumail.store.RegisterServer.server:type_name -> quorumail.store.Server
-	45, // 40: quorumail.store.ConsumeInvite.record:type_name -> quorumail.store.Server
-	45, // 41: quorumail.store.ServerList.servers:type_name -> quorumail.store.Server
-	49, // 42: quorumail.store.LogPosition.servers:type_name -> quorumail.store.ConfiguredServer
-	43, // [43:43] is the sub-list for method output_type
-	43, // [43:43] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	33, // 30: quorumail.store.Command.hold_sweeps:type_name -> quorumail.store.HoldSweeps
+	2,  // 31: quorumail.store.Result.placed:type_name -> quorumail.store.PlacedMessage
+	4,  // 32: quorumail.store.BodyRef.quorum:type_name -> quorumail.store.Ack
+	3,  // 33: quorumail.store.AddMessage.body:type_name -> quorumail.store.BodyRef
+	5,  // 34: quorumail.store.AddMessage.targets:type_name -> quorumail.store.Target
+	37, // 35: quorumail.store.PutDomain.domain:type_name -> quorumail.store.Domain
+	38, // 36: quorumail.store.PutAccount.account:type_name -> quorumail.store.Account
+	39, // 37: quorumail.store.PutAccount.credentials:type_name -> quorumail.store.Credential
+	39, // 38: quorumail.store.PutCredential.credential:type_name -> quorumail.store.Credential
+	40, // 39: quorumail.store.PutAlias.alias:type_name -> quorumail.store.Alias
+	46, // 40: quorumail.store.RegisterServer.server:type_name -> quorumail.store.Server
+	46, // 41: quorumail.store.ConsumeInvite.record:type_name -> quorumail.store.Server
+	46, // 42: quorumail.store.ServerList.servers:type_name -> quorumail.store.Server
+	50, // 43: quorumail.store.LogPosition.servers:type_name -> quorumail.store.ConfiguredServer
+	52, // 44: quorumail.store.ClusterRecord.holds:type_name -> quorumail.store.SweepHold
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_store_proto_init() }
@@ -4474,6 +4635,7 @@ func file_store_proto_init() {
 		(*Command_RetireIncarnation)(nil),
 		(*Command_RaiseVersion)(nil),
 		(*Command_RemoveServer)(nil),
+		(*Command_HoldSweeps)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4481,7 +4643,7 @@ func file_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_store_proto_rawDesc), len(file_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   52,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
