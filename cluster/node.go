@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
@@ -39,20 +39,30 @@ type Config struct {
 	// MaxPending and MaxPendingBytes bound the proposals under way. Defaults 8,192 and 64 MiB.
 	MaxPending      int
 	MaxPendingBytes int64
-	// SnapshotEntries is after how many entries the log is truncated. Default 65,536.
+	// SnapshotEntries is after how many entries the Machine persists, so that the log can be truncated. Default 65,536.
 	SnapshotEntries uint64
+	// TrailingEntries is how many entries the log keeps for members that fall behind. Default 262,144.
+	TrailingEntries uint64
+	// LogBytes is about how large the log may grow; when entries are large, fewer than SnapshotEntries and TrailingEntries stay.
+	// Default 1 GiB.
+	LogBytes int64
+	// FS is where the log lives. Default: the operating system's.
+	FS vfs.FS
+	// SegmentBytes is the size of the log's files. Default 64 MiB.
+	SegmentBytes int
 }
 
 // Node is this node's part in the cluster.
 type Node struct {
-	cfg     Config
-	raft    *raft.Raft
-	log     *raftlog.Log
-	logs    raft.LogStore // log, with its newest entries in memory
-	trans   *raft.NetworkTransport
-	applied *waiter
-	pending pending
-	barrier barrierRound
+	cfg      Config
+	raft     *raft.Raft
+	log      *raftlog.Log
+	logs     raft.LogStore // log, as Raft writes it
+	installs *installs
+	trans    *raft.NetworkTransport
+	applied  *waiter
+	pending  pending
+	barrier  barrierRound
 
 	mu       sync.Mutex
 	callers  map[ServerID]*transport.Caller                                                  // guarded by mu
@@ -76,14 +86,16 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n.pending = pending{max: cfg.MaxPending, maxBytes: cfg.MaxPendingBytes}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	dir := filepath.Join(cfg.DataDir, "raft")
-	if err := durable.MkdirAll(dir, 0o700); err != nil {
+	disk := durable.Disk{FS: cfg.FS}
+	if err := disk.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	_ = os.Remove(filepath.Join(dir, incoming)) // a checkpoint that was still arriving
+	n.installs = newInstalls(disk, dir)
 	var err error
-	if n.log, err = raftlog.Open(raftlog.Config{Dir: dir, Kind: cfg.LogStore, OnFatal: n.fatal}); err != nil {
+	if n.log, err = raftlog.Open(ctx, raftlog.Config{Dir: dir, Kind: cfg.LogStore, OnFatal: n.fatal, Logger: cfg.Logger, FS: cfg.FS, SegmentBytes: cfg.SegmentBytes}); err != nil {
 		return nil, err
 	}
+	n.logs = entries{n.log, n.installs, n.fatal}
 	if err := n.checkLog(); err != nil {
 		n.log.Close()
 		return nil, err
@@ -97,15 +109,20 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.serveCalls()
-	n.wg.Add(1)
+	n.wg.Add(3)
 	go func() { defer n.wg.Done(); n.followLeader() }()
+	go func() { defer n.wg.Done(); n.boundLog() }()
+	go func() { defer n.wg.Done(); n.log.Scrub(n.ctx, 24*time.Hour, scrubBytesPerSecond) }()
 	go cfg.Port.Serve()
 	return n, nil
 }
 
 func setDefaults(cfg *Config) {
-	if cfg.LogStore == "" {
-		cfg.LogStore = "wal"
+	if cfg.FS == nil {
+		cfg.FS = vfs.Default
+	}
+	if cfg.LogBytes == 0 {
+		cfg.LogBytes = 1 << 30
 	}
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = 250 * time.Millisecond
@@ -119,66 +136,12 @@ func setDefaults(cfg *Config) {
 	if cfg.SnapshotEntries == 0 {
 		cfg.SnapshotEntries = 65536
 	}
+	if cfg.TrailingEntries == 0 {
+		cfg.TrailingEntries = 262144
+	}
 	if cfg.MayPromote == nil {
 		cfg.MayPromote = func(context.Context, ServerID) bool { return true }
 	}
-}
-
-// ErrLostDisk: the log does not reach what this node's state has seen. It acknowledged entries that it no longer has.
-var ErrLostDisk = errors.New("the log ends before the state does, so entries that this node acknowledged are gone: remove the node from the cluster and join anew under a new id")
-
-// checkLog refuses a log that forgot what the state knows to be committed, and one that is damaged.
-func (n *Node) checkLog() error {
-	if err := n.log.Verify(); err != nil {
-		return err
-	}
-	pos := n.cfg.Machine.Position()
-	last, err := n.log.LastIndex()
-	if err != nil {
-		return fmt.Errorf("find the end of the log: %w", err)
-	}
-	first, err := n.log.FirstIndex()
-	if err != nil {
-		return fmt.Errorf("find the beginning of the log: %w", err)
-	}
-	if last == 0 {
-		if pos.Index == 0 || n.fresh() {
-			return nil
-		}
-		return ErrLostDisk
-	}
-	if last < pos.Index {
-		return ErrLostDisk
-	}
-	if first > pos.Index+1 {
-		return fmt.Errorf("the log begins at %d, the state ends at %d: %w", first, pos.Index, ErrLostDisk)
-	}
-	if first <= pos.Index && pos.Index > 0 {
-		var e raft.Log
-		if err := n.log.GetLog(pos.Index, &e); err != nil {
-			return fmt.Errorf("read the entry at the state's index: %w", err)
-		}
-		if e.Term != pos.Term {
-			return fmt.Errorf("entry %d is of term %d in the log and of %d in the state: %w", pos.Index, e.Term, pos.Term, ErrLostDisk)
-		}
-	}
-	return nil
-}
-
-// freshMark says that the state came as a checkpoint and the log has had no entry yet.
-const freshMark = "restored"
-
-func (n *Node) fresh() bool {
-	_, err := os.Stat(filepath.Join(n.cfg.DataDir, "raft", freshMark))
-	return err == nil
-}
-
-// MarkRestored notes, durably, that the state of the node in dataDir came as a checkpoint, so that its log may be empty.
-func MarkRestored(dataDir string) error {
-	if err := durable.MkdirAll(filepath.Join(dataDir, "raft"), 0o700); err != nil {
-		return err
-	}
-	return durable.WriteFile(filepath.Join(dataDir, "raft", freshMark), nil, 0o600)
 }
 
 func (n *Node) startRaft(dir string) error {
@@ -195,27 +158,48 @@ func (n *Node) startRaft(dir string) error {
 	rc.NoSnapshotRestoreOnStart = true
 	rc.NoLegacyTelemetry = true
 	rc.SnapshotThreshold = n.cfg.SnapshotEntries
-	rc.SnapshotInterval = 20 * time.Second
-	rc.TrailingLogs = 4 * n.cfg.SnapshotEntries
-	cache, err := raft.NewLogCache(512, n.log)
-	if err != nil {
-		return err
-	}
-	n.logs = monotonicCache{cache, n.log}
-	n.raft, err = raft.NewRaft(rc, fsm{n}, n.logs, n.log, snapshots{n.cfg.Machine, dir}, n.trans)
+	rc.SnapshotInterval = 5 * time.Second
+	rc.TrailingLogs = n.cfg.TrailingEntries
+	var err error
+	n.raft, err = raft.NewRaft(rc, fsm{n}, n.logs, n.log, &snapshots{machine: n.cfg.Machine, fs: n.cfg.FS, dir: dir}, n.trans)
 	if err != nil {
 		return fmt.Errorf("start Raft: %w", err)
 	}
 	return nil
 }
 
-// monotonicCache keeps the log's IsMonotonic visible through the cache.
-type monotonicCache struct {
-	*raft.LogCache
-	log *raftlog.Log
+// scrubBytesPerSecond bounds the reading of what Raft itself does not read.
+const scrubBytesPerSecond = 4 << 20
+
+// boundLog keeps the log's size on the disk within LogBytes: Raft counts entries, and those that carry bodies are large.
+func (n *Node) boundLog() {
+	t := time.NewTicker(10 * time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-t.C:
+			rc := n.raft.ReloadableConfig()
+			persist, trailing := logBounds(n.cfg, n.log.AverageBytes())
+			if rc.SnapshotThreshold == persist && rc.TrailingLogs == trailing {
+				continue
+			}
+			rc.SnapshotThreshold, rc.TrailingLogs = persist, trailing
+			if err := n.raft.ReloadConfig(rc); err != nil {
+				n.cfg.Logger.Error("bound the log", "pkg", "cluster", "err", err)
+			}
+		}
+	}
 }
 
-func (c monotonicCache) IsMonotonic() bool { return c.log.IsMonotonic() }
+// logBounds is after how many entries the Machine persists, and how many entries stay, when one takes averageBytes. A quarter of the
+// log may be waiting for the Machine, the rest is for members that are behind. A few entries stay in any case.
+func logBounds(cfg Config, averageBytes int64) (persist, trailing uint64) {
+	const few = 1024
+	fit := uint64(cfg.LogBytes / max(averageBytes, 1))
+	return min(cfg.SnapshotEntries, max(fit/4, few)), min(cfg.TrailingEntries, max(fit*3/4, few))
+}
 
 // slogWriter passes Raft's warnings on.
 type slogWriter struct{ l *slog.Logger }

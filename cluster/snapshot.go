@@ -1,11 +1,12 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
+	"sync"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 )
 
@@ -38,11 +39,15 @@ func (f fsm) Snapshot() (raft.FSMSnapshot, error) { return persist(f), nil }
 
 func (f fsm) Restore(r io.ReadCloser) error {
 	defer r.Close()
-	if err := f.n.cfg.Machine.Restore(r); err != nil {
-		return fmt.Errorf("restore a checkpoint: %w", err)
+	from := r
+	if w, ok := r.(raft.ReadCloserWrapper); ok {
+		from = w.WrappedReadCloser()
 	}
-	f.n.applied.set(f.n.cfg.Machine.Position().Index)
-	return nil
+	in, ok := from.(*received)
+	if !ok {
+		return errors.New("a checkpoint that was not received from the leader")
+	}
+	return f.n.install(in.meta.Index, in.meta.Term, r)
 }
 
 // persist is a snapshot: nothing is copied, the Machine's own state on disk is it.
@@ -61,87 +66,112 @@ func (p persist) Release() {}
 // liveSnapshot names the Machine's own state.
 const liveSnapshot = "live"
 
-// snapshots shows Raft the Machine's state as its one snapshot.
+// snapshots shows Raft the Machine's state as its one snapshot, and takes in those that the leader sends.
 type snapshots struct {
 	machine Machine
+	fs      vfs.FS
 	dir     string
+	mu      sync.Mutex
+	got     *raft.SnapshotMeta // of the checkpoint that arrived last; guarded by mu
 }
 
-func (s snapshots) meta(p Position) *raft.SnapshotMeta {
-	return &raft.SnapshotMeta{Version: raft.SnapshotVersionMax, ID: liveSnapshot, Index: p.Index, Term: p.Term,
-		Configuration: toRaft(p.Configuration), ConfigurationIndex: p.Configuration.Index}
-}
-
-func (s snapshots) List() ([]*raft.SnapshotMeta, error) {
+// List is the Machine's own state, which survives a restart without being read.
+func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
 	p := s.machine.Position()
 	if p.Index == 0 {
 		return nil, nil
 	}
-	return []*raft.SnapshotMeta{s.meta(p)}, nil
+	return []*raft.SnapshotMeta{liveMeta(p)}, nil
 }
 
-func (s snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+func liveMeta(p Position) *raft.SnapshotMeta {
+	return &raft.SnapshotMeta{Version: raft.SnapshotVersionMax, ID: liveSnapshot, Index: p.Index, Term: p.Term,
+		Configuration: toRaft(p.Configuration), ConfigurationIndex: p.Configuration.Index}
+}
+
+// Open streams the Machine's state as it is now, which may be later than List said, or a checkpoint that arrived.
+func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	if id == liveSnapshot {
 		p, size, r, err := s.machine.Checkpoint()
 		if err != nil {
 			return nil, nil, fmt.Errorf("take a checkpoint: %w", err)
 		}
-		m := s.meta(p)
+		m := liveMeta(p)
 		m.Size = size
 		return m, r, nil
 	}
-	f, err := os.Open(filepath.Join(s.dir, id))
-	if err != nil {
-		return nil, nil, err
+	s.mu.Lock()
+	meta := s.got
+	s.mu.Unlock()
+	if meta == nil {
+		return nil, nil, fmt.Errorf("no checkpoint %q arrived", id)
 	}
-	st, err := f.Stat()
+	path := s.fs.PathJoin(s.dir, incoming)
+	f, err := s.fs.Open(path)
 	if err != nil {
-		f.Close()
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("open the checkpoint that arrived: %w", err)
 	}
-	return &raft.SnapshotMeta{Version: raft.SnapshotVersionMax, ID: id, Size: st.Size()}, removed{f}, nil
+	return meta, &received{File: f, meta: meta, remove: func() error { return s.fs.Remove(path) }}, nil
 }
 
-// removed is a received checkpoint, which goes once it was read.
-type removed struct{ *os.File }
-
-func (r removed) Close() error {
-	r.File.Close()
-	return os.Remove(r.Name())
+// received is a checkpoint that arrived. It goes once it was read.
+type received struct {
+	vfs.File
+	meta   *raft.SnapshotMeta
+	remove func() error
+	once   sync.Once
 }
 
-// incoming is the name of a checkpoint while it arrives.
+// Close may be called by Raft and by us.
+func (r *received) Close() (err error) {
+	r.once.Do(func() { err = errors.Join(r.File.Close(), r.remove()) })
+	return err
+}
+
+// incoming is the name of a checkpoint while it arrives. One that is left over is overwritten.
 const incoming = "incoming"
 
-func (s snapshots) Create(_ raft.SnapshotVersion, _, _ uint64, _ raft.Configuration, _ uint64, _ raft.Transport) (raft.SnapshotSink, error) {
-	return &sink{dir: s.dir}, nil
+// Create is called before the Machine persists, and when a checkpoint begins to arrive.
+func (s *snapshots) Create(v raft.SnapshotVersion, index, term uint64, c raft.Configuration, at uint64, _ raft.Transport) (raft.SnapshotSink, error) {
+	return &sink{to: s, meta: raft.SnapshotMeta{Version: v, ID: incoming, Index: index, Term: term, Configuration: c, ConfigurationIndex: at}}, nil
 }
 
 // sink takes in a checkpoint; when nothing was written, it stands for the Machine's own state.
 type sink struct {
-	dir string
-	f   *os.File
+	to   *snapshots
+	meta raft.SnapshotMeta
+	f    vfs.File
+	done bool
 }
 
+func (s *sink) path() string { return s.to.fs.PathJoin(s.to.dir, incoming) }
+
+// Write takes the next piece.
 func (s *sink) Write(p []byte) (int, error) {
 	if s.f == nil {
-		f, err := os.Create(filepath.Join(s.dir, incoming))
+		f, err := s.to.fs.Create(s.path(), vfs.WriteCategoryUnspecified)
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("take in a checkpoint: %w", err)
 		}
 		s.f = f
 	}
+	s.meta.Size += int64(len(p))
 	return s.f.Write(p)
 }
 
 // Close need not sync: only what Restore makes of it must last.
 func (s *sink) Close() error {
-	if s.f == nil {
+	if s.f == nil || s.done {
 		return nil
 	}
+	s.done = true
+	s.to.mu.Lock()
+	s.to.got = &s.meta
+	s.to.mu.Unlock()
 	return s.f.Close()
 }
 
+// ID names what Open opens.
 func (s *sink) ID() string {
 	if s.f == nil {
 		return liveSnapshot
@@ -149,12 +179,13 @@ func (s *sink) ID() string {
 	return incoming
 }
 
+// Cancel forgets what arrived so far.
 func (s *sink) Cancel() error {
-	if s.f == nil {
+	if s.f == nil || s.done {
 		return nil
 	}
-	s.f.Close()
-	return os.Remove(s.f.Name())
+	s.done = true
+	return errors.Join(s.f.Close(), s.to.fs.Remove(s.path()))
 }
 
 func fromRaft(index uint64, c raft.Configuration) Configuration {

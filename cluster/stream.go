@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/quorumail/quorumail/cluster/transport"
+	"github.com/quorumail/quorumail/store/durable"
 )
 
 // streamLayer gives Raft its share of the port.
@@ -182,8 +184,11 @@ type readAhead struct {
 
 func (r readAhead) Read(p []byte) (int, error) { return r.r.Read(p) }
 
+// checkpointHead is how a checkpoint begins on a stream: size, index and term, so that its receiver can note what it is about to become.
+const checkpointHead = 24
+
 func (n *Node) sendCheckpoint(c net.Conn) {
-	_, size, r, err := n.cfg.Machine.Checkpoint()
+	pos, size, r, err := n.cfg.Machine.Checkpoint()
 	if err != nil {
 		n.cfg.Logger.Error("take a checkpoint for a new node", "pkg", "cluster", "err", err)
 		return
@@ -192,26 +197,45 @@ func (n *Node) sendCheckpoint(c net.Conn) {
 	if err := c.SetWriteDeadline(time.Now().Add(30 * time.Minute)); err != nil {
 		return
 	}
-	var h [8]byte
-	binary.BigEndian.PutUint64(h[:], uint64(size))
-	if _, err := c.Write(h[:]); err == nil {
+	h := binary.BigEndian.AppendUint64(nil, uint64(size))
+	h = binary.BigEndian.AppendUint64(h, pos.Index)
+	h = binary.BigEndian.AppendUint64(h, pos.Term)
+	if _, err := c.Write(h); err == nil {
 		_, _ = io.Copy(c, r) // the receiver counts the bytes
 	}
 }
 
-// FetchCheckpoint brings the whole state of a member at address into machine, before this node takes part.
+// FetchCheckpoint brings the whole state of a member at address into machine, before this node takes part. The node must be new: what
+// it has of a log is left as it is.
 func FetchCheckpoint(ctx context.Context, p *transport.Port, address, dataDir string, machine Machine) error {
+	return fetchCheckpoint(ctx, p, address, dataDir, machine, durable.OS)
+}
+
+func fetchCheckpoint(ctx context.Context, p *transport.Port, address, dataDir string, machine Machine, disk durable.Disk) error {
 	c, err := openStream(ctx, p, "", address, "checkpoint")
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	var h [8]byte
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	var h [checkpointHead]byte
 	if _, err := io.ReadFull(c, h[:]); err != nil {
 		return fmt.Errorf("fetch the state: %w", err)
+	}
+	mark := installMark{Index: binary.BigEndian.Uint64(h[8:]), Term: binary.BigEndian.Uint64(h[16:]), LogEmpty: true}
+	dir := filepath.Join(dataDir, "raft")
+	if err := disk.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := newInstalls(disk, dir).begin(mark); err != nil {
+		return err
 	}
 	if err := machine.Restore(io.LimitReader(c, int64(binary.BigEndian.Uint64(h[:])))); err != nil {
 		return fmt.Errorf("take in the state: %w", err)
 	}
-	return MarkRestored(dataDir)
+	if got := machine.Position(); !mark.is(got) {
+		return fmt.Errorf("the state that was fetched is at entry %d, it was announced for %d", got.Index, mark.Index)
+	}
+	return nil
 }

@@ -1,227 +1,378 @@
-// Package raftlog keeps the replicated log on this node's disk so that what it says is what was written, or the node stops.
-//
-// It wraps raft-wal or raft-boltdb with three things of our own: a checksum per entry, verified when it is read; an error or a hang
-// of a write ends the process, for a leader that cannot write keeps leading and nothing moves; and folders are synced, so that a
-// new log survives a loss of power.
 package raftlog
 
 import (
-	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
+	"io"
+	"log/slog"
 	"path/filepath"
-	"sync/atomic"
+	"runtime/debug"
+	"sync"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	wal "github.com/hashicorp/raft-wal"
 
 	"github.com/quorumail/quorumail/store/durable"
 )
 
-// ErrRot: an entry is not what was written.
+// ErrRot: the log is not what was written.
 var ErrRot = errors.New("the log is damaged: this node must be replaced under a new id")
-
-// hangLimit is how long a write may take before the disk counts as dead.
-const hangLimit = 3 * time.Second
 
 // Config says where the log lives.
 type Config struct {
 	Dir     string
-	Kind    string        // "wal" or "bolt"
-	Hang    time.Duration // default 3 s
-	OnFatal func(error)   // must end the process
+	Kind    string        // "wal" (default) or "bolt"
+	Hang    time.Duration // how long a write may take before the disk counts as dead; default 3 s
+	OnFatal func(error)   // must end the process; called once
+	Logger  *slog.Logger  // default: silent
+
+	FS           vfs.FS // default: the operating system's; "bolt" can have no other
+	SegmentBytes int    // of raft-wal's files; default 64 MiB
+	CacheEntries int    // how many of the newest entries stay in memory; default 2,048
+	CacheBytes   int64  // and how many bytes of them; default 16 MiB
+}
+
+func (c *Config) setDefaults() {
+	if c.Kind == "" {
+		c.Kind = "wal"
+	}
+	if c.Hang == 0 {
+		c.Hang = 3 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.SegmentBytes == 0 {
+		c.SegmentBytes = 64 << 20
+	}
+	if c.CacheEntries == 0 {
+		c.CacheEntries = 2048
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = 16 << 20
+	}
+}
+
+// entryStore is what keeps the entries: raft-wal or raft-boltdb.
+type entryStore interface {
+	raft.LogStore
+	io.Closer
 }
 
 // Log is the node's log, and the store of its term and vote.
 type Log struct {
-	raft.StableStore
-	cfg   Config
-	log   raft.LogStore
-	close []func() error
-	began atomic.Int64 // UnixNano at which the write under way began, 0 for none
-	stop  chan struct{}
+	cfg    Config
+	disk   durable.Disk
+	lock   io.Closer
+	store  entryStore
+	stable *stable
+	end    *endFile
+	cache  *cache
+	size   averageSize
+	watch  *watch
+
+	mu     sync.Mutex
+	failed error // the first fatal error; guarded by mu
+	closed bool  // guarded by mu
+
+	cancel     context.CancelFunc // ends the goroutines
+	background sync.WaitGroup
 }
 
-// Open opens or makes the log.
-func Open(cfg Config) (*Log, error) {
-	if cfg.Hang == 0 {
-		cfg.Hang = hangLimit
-	}
-	logDir := filepath.Join(cfg.Dir, cfg.Kind)
-	if err := durable.MkdirAll(logDir, 0o700); err != nil {
+// Open opens or makes the log. ErrRot when what is there is damaged.
+func Open(ctx context.Context, cfg Config) (*Log, error) {
+	cfg.setDefaults()
+	l := &Log{cfg: cfg, disk: durable.Disk{FS: cfg.FS}, cache: newCache(cfg.CacheEntries, cfg.CacheBytes), watch: newWatch(cfg.Hang)}
+	if err := l.disk.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	stable, err := raftboltdb.New(raftboltdb.Options{Path: filepath.Join(cfg.Dir, "stable.db")})
+	lock, err := l.fs().Lock(filepath.Join(cfg.Dir, "LOCK"))
 	if err != nil {
-		return nil, fmt.Errorf("open the store of term and vote: %w", err)
+		return nil, fmt.Errorf("lock the log, which another process may have open: %w", err)
 	}
-	l := &Log{StableStore: stable, cfg: cfg, close: []func() error{stable.Close}, stop: make(chan struct{})}
-	if err := l.openLog(logDir); err != nil {
-		stable.Close()
-		return nil, err
+	l.lock = lock
+	if err := l.openFiles(); err != nil {
+		return nil, errors.Join(err, l.closeFiles())
 	}
-	for _, dir := range []string{logDir, cfg.Dir} {
-		if err := durable.SyncDir(dir); err != nil {
-			l.Close()
-			return nil, err
-		}
-	}
-	go l.watch()
+	ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	l.background.Add(1)
+	go func() { defer l.background.Done(); l.watch.run(ctx, l.hung) }()
 	return l, nil
 }
 
-func (l *Log) openLog(dir string) error {
-	switch l.cfg.Kind {
-	case "wal":
-		w, err := wal.Open(dir, wal.WithLogger(hclog.New(&hclog.LoggerOptions{Level: hclog.Error})))
-		if err != nil {
-			return fmt.Errorf("open the log: %w", err)
-		}
-		l.log = w
-		l.close = append(l.close, w.Close)
-	case "bolt":
-		b, err := raftboltdb.New(raftboltdb.Options{Path: filepath.Join(dir, "log.db")})
-		if err != nil {
-			return fmt.Errorf("open the log: %w", err)
-		}
-		l.log = b
-		l.close = append(l.close, b.Close)
-	default:
-		return fmt.Errorf("there is no log store %q: choose \"wal\" or \"bolt\"", l.cfg.Kind)
+func (l *Log) fs() vfs.FS {
+	if l.cfg.FS != nil {
+		return l.cfg.FS
 	}
-	return nil
+	return vfs.Default
 }
 
-// watch ends the process when a write hangs.
-func (l *Log) watch() {
-	t := time.NewTicker(l.cfg.Hang / 10)
-	defer t.Stop()
-	for {
-		select {
-		case <-l.stop:
-			return
-		case now := <-t.C:
-			if began := l.began.Load(); began != 0 && now.UnixNano()-began > int64(l.cfg.Hang) {
-				l.cfg.OnFatal(fmt.Errorf("a write of the log has taken longer than %v: the disk hangs", l.cfg.Hang))
-				return
-			}
-		}
-	}
-}
-
-// IsMonotonic tells Raft that a gap needs the old log removed first, as raft-wal demands.
-func (l *Log) IsMonotonic() bool {
-	m, ok := l.log.(raft.MonotonicLogStore)
-	return ok && m.IsMonotonic()
-}
-
-// FirstIndex is the index of the oldest entry, 0 for none.
-func (l *Log) FirstIndex() (uint64, error) { return l.log.FirstIndex() }
-
-// LastIndex is the index of the newest entry, 0 for none.
-func (l *Log) LastIndex() (uint64, error) { return l.log.LastIndex() }
-
-// DeleteRange removes entries, inclusively.
-func (l *Log) DeleteRange(first, last uint64) error {
-	if err := l.log.DeleteRange(first, last); err != nil {
-		l.cfg.OnFatal(fmt.Errorf("truncate the log: %w", err))
+func (l *Log) openFiles() error {
+	dir := filepath.Join(l.cfg.Dir, l.cfg.Kind)
+	if err := l.disk.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	// What a process wrote that was killed before its fsync is readable, but not durable, and Raft counts what it can read.
+	if err := l.syncAll(dir); err != nil {
+		return err
+	}
+	if err := l.openParts(dir); err != nil {
+		return err
+	}
+	return l.checkEnd()
+}
+
+// openParts opens the three stores. "end" is made last, so without it nothing was written yet.
+func (l *Log) openParts(dir string) (err error) {
+	if l.end, err = openEnd(l.disk, filepath.Join(l.cfg.Dir, "end"), l.cfg.Kind); err != nil {
+		return err
+	}
+	if l.stable, err = openStable(l.disk, filepath.Join(l.cfg.Dir, "stable"), !l.end.made); err != nil {
+		return err
+	}
+	err = l.caught(func() (err error) {
+		l.store, err = openStore(l.cfg, dir, l.end)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return l.disk.SyncDir(dir) // bbolt does not
+}
+
+func (l *Log) checkEnd() error {
+	last, err := l.LastIndex()
+	if err != nil {
+		return err
+	}
+	if !l.end.made {
+		if last > 0 || !l.stable.empty() {
+			return fmt.Errorf("the file that says where the log ends is missing: %w", ErrRot)
+		}
+		return l.end.set(0)
+	}
+	if last < l.end.index {
+		return fmt.Errorf("the log ends at entry %d, it was written up to %d: %w", last, l.end.index, ErrRot)
+	}
 	return nil
+}
+
+func (l *Log) syncAll(dir string) error {
+	names, err := l.fs().List(dir)
+	if err != nil {
+		return fmt.Errorf("list the files of the log: %w", err)
+	}
+	for _, name := range names {
+		if err := l.syncFile(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return l.disk.SyncDir(dir)
+}
+
+func (l *Log) syncFile(path string) error {
+	f, err := l.fs().OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return fmt.Errorf("open a file of the log: %w", err)
+	}
+	return errors.Join(durable.SyncFile(f), f.Close())
+}
+
+// caught turns a panic into ErrRot: on damaged pages bbolt panics or reads outside its memory map, and raft-wal's decoder panics on
+// damaged numbers. What follows an error is the end of the process in any case, but with a sentence.
+func (l *Log) caught(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", ErrRot, r)
+		}
+	}()
+	return f()
+}
+
+// IsMonotonic is true for both stores: it makes Raft remove the whole log after it installed a checkpoint. Otherwise entries that
+// contradict the checkpoint stay, and the follower refuses what comes after it for ever (hashicorp/raft #697).
+func (l *Log) IsMonotonic() bool { return true }
+
+// FirstIndex is the index of the oldest entry, 0 for none.
+func (l *Log) FirstIndex() (first uint64, err error) {
+	err = l.caught(func() (err error) { first, err = l.store.FirstIndex(); return err })
+	if err != nil {
+		return 0, fmt.Errorf("find the first entry: %w", err)
+	}
+	return first, nil
+}
+
+// LastIndex is the index of the newest entry, 0 for none.
+func (l *Log) LastIndex() (last uint64, err error) {
+	err = l.caught(func() (err error) { last, err = l.store.LastIndex(); return err })
+	if err != nil {
+		return 0, fmt.Errorf("find the last entry: %w", err)
+	}
+	return last, nil
+}
+
+// DeleteRange durably removes the entries from first to last, which must be the beginning or the end of the log. An error ends the process.
+func (l *Log) DeleteRange(first, last uint64) error {
+	return l.write("truncate the log", func() error {
+		begin, end, err := l.bounds()
+		if err != nil || first > last || end == 0 {
+			return err
+		}
+		l.cache.remove(first, last)
+		if last >= end {
+			keep := first - 1
+			if first <= begin {
+				keep = 0
+			}
+			// First the mark: a crash in between leaves entries that were to go, not a mark that nothing reaches.
+			if err := l.end.set(keep); err != nil {
+				return err
+			}
+		}
+		return l.caught(func() error { return l.store.DeleteRange(first, last) })
+	})
+}
+
+// Reset removes every entry.
+func (l *Log) Reset() error {
+	first, last, err := l.bounds()
+	if err != nil || last == 0 {
+		return err
+	}
+	return l.DeleteRange(first, last)
+}
+
+func (l *Log) bounds() (first, last uint64, err error) {
+	if first, err = l.FirstIndex(); err != nil {
+		return 0, 0, err
+	}
+	last, err = l.LastIndex()
+	return first, last, err
 }
 
 // StoreLog writes one entry.
 func (l *Log) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{e}) }
 
-// StoreLogs writes entries durably. It does not return an error: it ends the process.
+// StoreLogs writes entries durably. An error ends the process.
 func (l *Log) StoreLogs(entries []*raft.Log) error {
-	sealed := make([]*raft.Log, len(entries))
-	for i, e := range entries {
-		c := *e
-		c.Data = seal(e)
-		sealed[i] = &c
+	if len(entries) == 0 {
+		return nil
 	}
-	l.began.Store(time.Now().UnixNano())
-	err := l.log.StoreLogs(sealed)
-	l.began.Store(0)
-	if err != nil {
-		l.cfg.OnFatal(fmt.Errorf("write the log: %w", err))
+	err := l.write("write the log", func() error {
+		if err := l.caught(func() error { return l.store.StoreLogs(sealAll(entries)) }); err != nil {
+			return err
+		}
+		return l.end.note(entries[len(entries)-1].Index)
+	})
+	if err == nil {
+		l.cache.add(entries)
+		l.size.count(entries)
 	}
 	return err
 }
 
-// GetLog reads an entry. ErrRot when it is not what was written: such a node may neither lead nor vote, so it stops.
+// GetLog reads an entry; raft.ErrLogNotFound when the log begins later or ends earlier. An entry that is not what was written ends the
+// process: such a node may neither lead nor vote.
 func (l *Log) GetLog(index uint64, e *raft.Log) error {
-	if err := l.log.GetLog(index, e); err != nil {
-		if !errors.Is(err, raft.ErrLogNotFound) {
-			l.cfg.OnFatal(fmt.Errorf("read entry %d: %w: %w", index, ErrRot, err))
-		}
+	if err := l.fatal(); err != nil {
 		return err
 	}
-	if err := unseal(index, e); err != nil {
+	if l.cache.get(index, e) {
+		return nil
+	}
+	err := l.read(index, e)
+	if err == nil || err == raft.ErrLogNotFound {
+		return err // Raft compares
+	}
+	return l.fail(err)
+}
+
+// read reads an entry from the disk and checks it. The log may be truncated meanwhile, and raft-wal closes a file that it removes while
+// it is read; so an error is damage only when the entry is between others, again and again.
+func (l *Log) read(index uint64, e *raft.Log) error {
+	for try := 0; ; try++ {
+		err := l.caught(func() error { return l.store.GetLog(index, e) })
+		if err == nil {
+			return unseal(index, e)
+		}
+		first, last, berr := l.bounds()
+		if berr != nil {
+			return berr
+		}
+		if last == 0 || index < first || index > last {
+			return raft.ErrLogNotFound
+		}
+		if try == 3 {
+			return fmt.Errorf("read entry %d: %w: %w", index, ErrRot, err)
+		}
+	}
+}
+
+// AverageBytes is about how much the newest entries take each.
+func (l *Log) AverageBytes() int64 { return l.size.bytes() }
+
+// write does one write. When it fails, or has taken too long even if it ends well, the process ends.
+func (l *Log) write(what string, f func() error) error {
+	if err := l.fatal(); err != nil {
+		return err
+	}
+	done := l.watch.begin(what)
+	err := f()
+	done()
+	if err != nil {
+		return l.fail(fmt.Errorf("%s: %w", what, err))
+	}
+	return l.fatal()
+}
+
+func (l *Log) hung(what string) {
+	_ = l.fail(fmt.Errorf("%s: it has taken longer than %v, the disk hangs", what, l.cfg.Hang))
+}
+
+// fatal is the error after which nothing is done any more.
+func (l *Log) fatal() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+func (l *Log) fail(err error) error {
+	l.mu.Lock()
+	first := l.failed == nil
+	if first {
+		l.failed = err
+	}
+	l.mu.Unlock()
+	if first {
 		l.cfg.OnFatal(err)
-		return err
 	}
-	return nil
+	return err
 }
 
-// Verify reads every entry.
-func (l *Log) Verify() error {
-	first, err := l.FirstIndex()
-	if err != nil {
-		return fmt.Errorf("find the first entry: %w", err)
-	}
-	last, err := l.LastIndex()
-	if err != nil {
-		return fmt.Errorf("find the last entry: %w", err)
-	}
-	for i := first; i <= last && first > 0; i++ {
-		var e raft.Log
-		if err := l.log.GetLog(i, &e); err != nil {
-			return fmt.Errorf("read entry %d: %w: %w", i, ErrRot, err)
-		}
-		if err := unseal(i, &e); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Close closes the stores.
+// Close closes the stores; the second time it does nothing.
 func (l *Log) Close() error {
-	close(l.stop)
+	l.mu.Lock()
+	closed := l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if closed {
+		return nil
+	}
+	l.cancel()
+	l.background.Wait()
+	return l.closeFiles()
+}
+
+func (l *Log) closeFiles() error {
 	var errs []error
-	for i := len(l.close) - 1; i >= 0; i-- {
-		errs = append(errs, l.close[i]())
+	if l.store != nil {
+		errs = append(errs, l.caught(l.store.Close))
 	}
-	return errors.Join(errs...)
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func sum(e *raft.Log, data []byte) uint32 {
-	var h [17]byte
-	binary.BigEndian.PutUint64(h[:], e.Index)
-	binary.BigEndian.PutUint64(h[8:], e.Term)
-	h[16] = byte(e.Type)
-	return crc32.Update(crc32.Checksum(h[:], castagnoli), castagnoli, data)
-}
-
-func seal(e *raft.Log) []byte {
-	out := make([]byte, 0, len(e.Data)+4)
-	out = append(out, e.Data...)
-	return binary.BigEndian.AppendUint32(out, sum(e, e.Data))
-}
-
-func unseal(index uint64, e *raft.Log) error {
-	n := len(e.Data) - 4
-	if n < 0 || e.Index != index || binary.BigEndian.Uint32(e.Data[n:]) != sum(e, e.Data[:n]) {
-		return fmt.Errorf("entry %d: %w", index, ErrRot)
+	if l.end != nil {
+		errs = append(errs, l.end.close())
 	}
-	e.Data = e.Data[:n]
-	return nil
+	return errors.Join(append(errs, l.lock.Close())...)
 }

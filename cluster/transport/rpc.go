@@ -140,12 +140,14 @@ func ServeCalls(ctx context.Context, c Conn, h Handler) {
 
 // Caller makes calls to one peer over one connection, made anew when it breaks.
 type Caller struct {
-	dial func(context.Context) (net.Conn, error)
-	mu   sync.Mutex
-	conn net.Conn               // guarded by mu
-	w    *frameWriter           // guarded by mu
-	next uint64                 // guarded by mu
-	wait map[uint64]chan answer // guarded by mu
+	dial    func(context.Context) (net.Conn, error)
+	dialing chan struct{} // holds one token while somebody connects: others wait for it only as long as their contexts let them
+	mu      sync.Mutex
+	conn    net.Conn               // guarded by mu
+	w       *frameWriter           // guarded by mu
+	next    uint64                 // guarded by mu
+	wait    map[uint64]chan answer // guarded by mu
+	closed  bool                   // guarded by mu
 }
 
 type answer struct {
@@ -158,7 +160,7 @@ var errLost = errors.New("the connection to the node was lost")
 
 // NewCaller makes a caller that connects with dial when it must.
 func NewCaller(dial func(context.Context) (net.Conn, error)) *Caller {
-	return &Caller{dial: dial, wait: map[uint64]chan answer{}}
+	return &Caller{dial: dial, dialing: make(chan struct{}, 1), wait: map[uint64]chan answer{}}
 }
 
 // Call asks and waits. Sent tells whether the request may have reached the peer.
@@ -179,22 +181,57 @@ func (c *Caller) Call(ctx context.Context, method string, req []byte) (res []byt
 }
 
 func (c *Caller) start(ctx context.Context, method string, req []byte) (uint64, chan answer, error) {
+	for {
+		if id, ch, ok := c.send(method, req); ok {
+			return id, ch, nil
+		}
+		if err := c.connect(ctx); err != nil {
+			return 0, nil, err
+		}
+	}
+}
+
+// send sends a request if there is a connection.
+func (c *Caller) send(method string, req []byte) (uint64, chan answer, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conn == nil {
-		// Others wait for the same connection meanwhile; the dial is bounded.
-		conn, err := c.dial(ctx)
-		if err != nil {
-			return 0, nil, err
-		}
-		c.conn, c.w = conn, newFrameWriter(conn)
-		go c.read(conn, c.w)
+		return 0, nil, false
 	}
 	c.next++
 	ch := make(chan answer, 1)
 	c.wait[c.next] = ch
 	c.w.send(c.next, kindRequest, method, req)
-	return c.next, ch, nil
+	return c.next, ch, true
+}
+
+// connect makes sure that there is a connection, or was one a moment ago.
+func (c *Caller) connect(ctx context.Context) error {
+	select {
+	case c.dialing <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-c.dialing }()
+	c.mu.Lock()
+	has := c.conn != nil
+	c.mu.Unlock()
+	if has {
+		return nil // somebody else was faster
+	}
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		conn.Close()
+		return net.ErrClosed
+	}
+	c.conn, c.w = conn, newFrameWriter(conn)
+	go c.read(conn, c.w)
+	return nil
 }
 
 func (c *Caller) read(conn net.Conn, w *frameWriter) {
@@ -233,6 +270,7 @@ func (c *Caller) read(conn net.Conn, w *frameWriter) {
 func (c *Caller) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.closed = true
 	if c.conn != nil {
 		c.conn.Close()
 	}

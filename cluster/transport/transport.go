@@ -31,6 +31,22 @@ type Config struct {
 	KeyPEM  []byte
 	CAPEM   []byte
 	Logger  *slog.Logger
+	Network Network // default: TCP
+}
+
+// Network carries the bytes between ports, which encrypt them.
+type Network interface {
+	Listen(address string) (net.Listener, error)
+	// Dial connects to address. What the connection is for is told for the sake of tests that break only some.
+	Dial(ctx context.Context, proto, address string) (net.Conn, error)
+}
+
+type tcp struct{}
+
+func (tcp) Listen(address string) (net.Listener, error) { return net.Listen("tcp", address) }
+
+func (tcp) Dial(ctx context.Context, _, address string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 }
 
 // Conn is a connection of a peer that proved who it is; From is empty for ProtoJoin.
@@ -47,9 +63,9 @@ type Port struct {
 	cert     tls.Certificate
 	roots    *x509.CertPool
 	mu       sync.Mutex
-	handlers map[string]func(Conn) // guarded by mu
-	open     map[net.Conn]struct{} // guarded by mu
-	closed   bool                  // guarded by mu
+	handlers map[string]func(Conn)  // guarded by mu
+	open     map[*tls.Conn]struct{} // in both directions; guarded by mu
+	closed   bool                   // guarded by mu
 	running  sync.WaitGroup
 }
 
@@ -69,9 +85,12 @@ func Open(cfg Config) (*Port, error) {
 		return nil, err
 	}
 	cert.Certificate = append(cert.Certificate, ca.Raw)
-	p := &Port{cfg: cfg, cert: cert, roots: roots, handlers: map[string]func(Conn){}, open: map[net.Conn]struct{}{}}
+	if cfg.Network == nil {
+		cfg.Network = tcp{}
+	}
+	p := &Port{cfg: cfg, cert: cert, roots: roots, handlers: map[string]func(Conn){}, open: map[*tls.Conn]struct{}{}}
 	p.server = &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: p.configFor}
-	p.listener, err = net.Listen("tcp", cfg.Listen)
+	p.listener, err = cfg.Network.Listen(cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for the other nodes: %w", err)
 	}
@@ -140,16 +159,22 @@ func (p *Port) accept(raw net.Conn) {
 	}
 	p.mu.Lock()
 	h := p.handlers[cs.NegotiatedProtocol]
-	ok := h != nil && !p.closed
-	if ok {
-		p.open[c] = struct{}{}
-	}
 	p.mu.Unlock()
-	if !ok {
-		c.Close()
+	if h == nil || !p.track(c) {
+		raw.Close()
 		return
 	}
 	h(Conn{&tracked{Conn: c, port: p}, from})
+}
+
+// track notes an open connection, for Close to cut; not when the port is closed.
+func (p *Port) track(c *tls.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.open[c] = struct{}{}
+	}
+	return !p.closed
 }
 
 // tracked forgets itself in the port when it is closed.
@@ -167,7 +192,13 @@ func (t *tracked) Close() error {
 
 // Dial connects to the node id at address; an empty id takes any node of the cluster.
 func (p *Port) Dial(ctx context.Context, proto, id, address string) (net.Conn, error) {
-	d := &tls.Dialer{NetDialer: &net.Dialer{Timeout: handshakeTimeout}, Config: &tls.Config{
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	raw, err := p.cfg.Network.Dial(ctx, proto, address)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the node at %s: %w", address, err)
+	}
+	c := tls.Client(raw, &tls.Config{
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{p.cert}, NextProtos: []string{proto},
 		InsecureSkipVerify: true, // the name is checked below, for an address says nothing about who listens there
 		VerifyConnection: func(cs tls.ConnectionState) error {
@@ -179,12 +210,16 @@ func (p *Port) Dial(ctx context.Context, proto, id, address string) (net.Conn, e
 				err = fmt.Errorf("node %s answers where %s was expected", got, id)
 			}
 			return err
-		}}}
-	c, err := d.DialContext(ctx, "tcp", address)
-	if err != nil {
+		}})
+	if err := c.HandshakeContext(ctx); err != nil {
+		raw.Close()
 		return nil, fmt.Errorf("connect to the node at %s: %w", address, err)
 	}
-	return c, nil
+	if !p.track(c) {
+		raw.Close()
+		return nil, fmt.Errorf("connect to the node at %s: %w", address, net.ErrClosed)
+	}
+	return &tracked{Conn: c, port: p}, nil
 }
 
 // DialJoin connects to a cluster of which only the pin of its authority is known.
@@ -213,13 +248,13 @@ func DialJoin(ctx context.Context, address string, pin [32]byte) (net.Conn, erro
 func (p *Port) Close() {
 	p.mu.Lock()
 	p.closed = true
-	open := make([]net.Conn, 0, len(p.open))
+	open := make([]*tls.Conn, 0, len(p.open))
 	for c := range p.open {
 		open = append(open, c)
 	}
 	p.mu.Unlock()
 	p.listener.Close()
 	for _, c := range open {
-		c.(*tls.Conn).NetConn().Close()
+		c.NetConn().Close()
 	}
 }
