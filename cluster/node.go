@@ -195,7 +195,7 @@ func (n *Node) startRaft(dir string) error {
 	rc.NoSnapshotRestoreOnStart = true
 	rc.NoLegacyTelemetry = true
 	rc.SnapshotThreshold = n.cfg.SnapshotEntries
-	rc.SnapshotInterval = 20 * time.Second
+	rc.SnapshotInterval = snapshotInterval(n.cfg.SnapshotEntries)
 	rc.TrailingLogs = 4 * n.cfg.SnapshotEntries
 	cache, err := raft.NewLogCache(512, n.log)
 	if err != nil {
@@ -207,6 +207,11 @@ func (n *Node) startRaft(dir string) error {
 		return fmt.Errorf("start Raft: %w", err)
 	}
 	return nil
+}
+
+// snapshotInterval is how often Raft looks whether there are so many new entries: every 20 s for the default, in proportion else.
+func snapshotInterval(entries uint64) time.Duration {
+	return max(time.Duration(entries)*20*time.Second/65536, 50*time.Millisecond)
 }
 
 // monotonicCache keeps the log's IsMonotonic visible through the cache.

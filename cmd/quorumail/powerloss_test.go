@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/quorumail/quorumail/jepsen/disk/faultfs"
 )
 
 // TestPowerLossOfOneNode cuts the power of nodes that stand alone: what was acknowledged is there, once, and nothing is half. 70 crashes,
@@ -152,5 +154,40 @@ func (p *plug) end() {
 	p.rig.t.Logf("%d crashes (%d during recovery), %d things acknowledged; of the unsynced changes %d survived, %d did not", p.crashes, p.early, acked, p.kept, p.lost)
 	if p.lost == 0 || acked == 0 {
 		p.rig.t.Error("nothing was acknowledged or nothing was forgotten: the test proves nothing")
+	}
+}
+
+// TestPowerLossIsNoticed makes a disk lie about every fsync: if the tests above could not tell, they would prove nothing.
+func TestPowerLossIsNoticed(t *testing.T) {
+	seed := seedOf(t)
+	r := newRig(t, seed, "wal", 1, 1)
+	w := newWriter(r.accounts[0], rand.New(rand.NewPCG(seed, 2)))
+	n := r.nodes[0]
+	n.stop()
+	if err := n.disk.Unmount(); err != nil { // what came before is safe
+		t.Fatal(err)
+	}
+	n.mount()
+	if _, err := n.disk.Inject(faultfs.Rule{Op: "fsync|fsyncdir", Lie: true}); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	n.ready()
+	cut := make(chan struct{})
+	close(cut)
+	if err := w.run(n, cut); err != nil || w.acked == 0 {
+		t.Fatalf("%d things were acknowledged, %v", w.acked, err)
+	}
+	n.kill()
+	if _, err := n.disk.Crash(faultfs.KeepNone); err != nil {
+		t.Fatal(err)
+	}
+	n.mount()
+	n.start()
+	n.ready()
+	if err := w.verify(n, true); err == nil {
+		t.Errorf("%d things were acknowledged on a disk that lost all of them, and nobody noticed", w.acked)
+	} else {
+		t.Logf("noticed, as it should be: %v", err)
 	}
 }

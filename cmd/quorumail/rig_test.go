@@ -140,6 +140,7 @@ admin = "%s:7402"
 [raft]
 log_store = %q
 heartbeat = "100ms"
+snapshot_entries = 24
 [limits]
 min_free_disk = "16MiB"
 `, n.name, n.name, n.data(), n.ip, n.ip, n.ip, n.ip, n.ip, n.ip, n.rig.logStore)
@@ -180,6 +181,17 @@ func (n *rigNode) kill() {
 	}
 	_ = n.cmd.Process.Kill() // it may have ended on its own
 	<-n.exited
+}
+
+// stop ends the process politely.
+func (n *rigNode) stop() {
+	n.rig.t.Helper()
+	_ = n.cmd.Process.Signal(os.Interrupt) // if it has ended, the wait ends
+	select {
+	case <-n.exited:
+	case <-time.After(30 * time.Second):
+		n.rig.t.Fatalf("%s does not stop; the end of its log:\n%s", n.name, n.tail())
+	}
 }
 
 // powerLoss crashes the disk of a killed node, and makes it usable again.

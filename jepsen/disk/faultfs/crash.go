@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +39,7 @@ func (d *Disk) Crash(keep Keep) (Loss, error) {
 	d.mu.Lock()
 	d.off = true
 	d.mu.Unlock()
-	if err := d.server.Unmount(); err != nil {
+	if err := d.unmount(); err != nil {
 		return Loss{}, fmt.Errorf("unmount %s (does a program still use it?): %w", d.cfg.Mount, err)
 	}
 	d.server.Wait()
@@ -46,6 +47,16 @@ func (d *Disk) Crash(keep Keep) (Loss, error) {
 	defer d.mu.Unlock()
 	loss, err := d.rewind(keep)
 	return loss, errors.Join(err, d.close())
+}
+
+// unmount tries for a while: what a killed program had open is closed a moment after it is gone.
+func (d *Disk) unmount() error {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := d.server.Unmount()
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // entry is a change of either kind in the journal.

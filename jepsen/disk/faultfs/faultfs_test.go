@@ -320,6 +320,16 @@ func TestFailedFsyncMayLoseForGood(t *testing.T) {
 	b.expect(map[string]string{"f": "\x00\x00\x00two"})
 }
 
+func TestLyingFsyncSavesNothing(t *testing.T) {
+	b := mount(t, true)
+	_, err := b.Inject(Rule{Op: "fsync|fsyncdir", Lie: true})
+	b.must(err)
+	b.write("f", "text", true)
+	b.sync(".")
+	b.crash(KeepNone)
+	b.expect(map[string]string{})
+}
+
 func TestRules(t *testing.T) {
 	b := mount(t, false)
 	b.write("f", strings.Repeat("x", 4000), true)

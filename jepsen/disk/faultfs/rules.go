@@ -19,6 +19,7 @@ type Rule struct {
 	Short  bool          // a failing write has written half
 	Forget bool          // a failing fsync loses the unsafe bytes for good, as Linux does
 	Flip   bool          // a read gets one bit wrong
+	Lie    bool          // an fsync of a file or folder says that it succeeded and does nothing
 }
 
 type rule struct {
@@ -80,7 +81,7 @@ func (d *Disk) match(op, path string) (hit *Rule, delay time.Duration, off bool)
 		}
 		r.used++
 		delay += r.Delay
-		if r.Errno != 0 || r.Flip {
+		if r.Errno != 0 || r.Flip || r.Lie {
 			return &r.Rule, delay, d.off
 		}
 	}
