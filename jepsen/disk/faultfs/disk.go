@@ -34,6 +34,7 @@ type Disk struct {
 
 	mu      sync.Mutex
 	off     bool               // power is lost: nothing works; guarded by mu
+	free    int64              // bytes that Statfs says are free; negative for those of the backing folder; guarded by mu
 	rng     *rand.Rand         // guarded by mu
 	rules   []*rule            // guarded by mu
 	seq     uint64             // of the newest change; guarded by mu
@@ -73,7 +74,7 @@ func Mount(cfg Config) (*Disk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the grave: %w", err)
 	}
-	d := &Disk{cfg: cfg, grave: &folder{fd: fd, path: grave}, rng: rand.New(rand.NewPCG(cfg.Seed, 0)), files: map[uint64]*file{}, folders: map[uint64]*folder{}}
+	d := &Disk{cfg: cfg, free: -1, grave: &folder{fd: fd, path: grave}, rng: rand.New(rand.NewPCG(cfg.Seed, 0)), files: map[uint64]*file{}, folders: map[uint64]*folder{}}
 	if err := d.serve(); err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
@@ -102,6 +103,14 @@ func (d *Disk) serve() error {
 func (d *Disk) Unmount() error {
 	_, err := d.Crash(KeepAll)
 	return err
+}
+
+// SetFree makes the file system say that so many bytes are free; negative for as many as under the backing folder. It limits nothing: a
+// Rule with ENOSPC does.
+func (d *Disk) SetFree(bytes int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.free = bytes
 }
 
 // Unsafe counts the changes that a crash might forget now.

@@ -330,6 +330,21 @@ func TestLyingFsyncSavesNothing(t *testing.T) {
 	b.expect(map[string]string{})
 }
 
+func TestFreeSpaceIsWhatTheTestSays(t *testing.T) {
+	b := mount(t, false)
+	b.SetFree(10 << 20)
+	var st syscall.Statfs_t
+	b.must(syscall.Statfs(b.cfg.Mount, &st))
+	if got := int64(st.Bavail) * st.Bsize; got > 10<<20 || got < 9<<20 {
+		t.Errorf("%d bytes are free, want 10 MiB", got)
+	}
+	b.SetFree(-1)
+	b.must(syscall.Statfs(b.cfg.Mount, &st))
+	if got := int64(st.Bavail) * st.Bsize; got < 11<<20 {
+		t.Errorf("%d bytes are free, want those of the folder below", got)
+	}
+}
+
 func TestRules(t *testing.T) {
 	b := mount(t, false)
 	b.write("f", strings.Repeat("x", 4000), true)

@@ -273,6 +273,18 @@ func (n *node) Getattr(ctx context.Context, fh fs.FileHandle, out *fuse.AttrOut)
 	return f.stat(out)
 }
 
+// Statfs says how much is free: what the test chose.
+func (n *node) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
+	errno := n.LoopbackNode.Statfs(ctx, out)
+	n.d.mu.Lock()
+	defer n.d.mu.Unlock()
+	if n.d.free >= 0 && out.Bsize > 0 {
+		out.Bfree = uint64(n.d.free) / uint64(out.Bsize)
+		out.Bavail = out.Bfree
+	}
+	return errno
+}
+
 // Mknod is refused: not modelled.
 func (n *node) Mknod(context.Context, string, uint32, uint32, *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
 	return nil, syscall.EPERM
