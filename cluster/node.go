@@ -158,7 +158,7 @@ func (n *Node) startRaft(dir string) error {
 	rc.NoSnapshotRestoreOnStart = true
 	rc.NoLegacyTelemetry = true
 	rc.SnapshotThreshold = n.cfg.SnapshotEntries
-	rc.SnapshotInterval = 5 * time.Second
+	rc.SnapshotInterval = snapshotInterval(n.cfg.SnapshotEntries)
 	rc.TrailingLogs = n.cfg.TrailingEntries
 	var err error
 	n.raft, err = raft.NewRaft(rc, fsm{n}, n.logs, n.log, &snapshots{machine: n.cfg.Machine, fs: n.cfg.FS, dir: dir}, n.trans)
@@ -166,6 +166,11 @@ func (n *Node) startRaft(dir string) error {
 		return fmt.Errorf("start Raft: %w", err)
 	}
 	return nil
+}
+
+// snapshotInterval is how often Raft looks whether there are so many new entries: every 5 s for the default, in proportion else.
+func snapshotInterval(entries uint64) time.Duration {
+	return max(time.Duration(entries)*5*time.Second/65536, 50*time.Millisecond)
 }
 
 // scrubBytesPerSecond bounds the reading of what Raft itself does not read.

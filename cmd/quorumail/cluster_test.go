@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/smtp"
+	"net/textproto"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
 
+	"github.com/quorumail/quorumail/ops/admin"
 	"github.com/quorumail/quorumail/ops/dev"
 )
 
@@ -65,8 +67,19 @@ func startCluster(t testing.TB, nodes, accounts int) *devCluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &devCluster{t: t, dir: t.TempDir()}
-	c.run(bin, nodes, accounts)
+	c := &devCluster{t: t}
+	for try := 1; ; try++ {
+		c.dir = t.TempDir()
+		err := c.start(bin, nodes, accounts)
+		if err == nil {
+			break
+		}
+		// The ports were free when they were chosen; another program may have taken one since.
+		if try == 3 || !strings.Contains(err.Error(), "another program") && !strings.Contains(err.Error(), "address already in use") {
+			t.Fatal(err)
+		}
+		t.Log(err)
+	}
 	t.Cleanup(func() {
 		c.stop()
 		if t.Failed() {
@@ -79,27 +92,32 @@ func startCluster(t testing.TB, nodes, accounts int) *devCluster {
 	return c
 }
 
+// run starts the cluster of c.dir, for the first time or again.
 func (c *devCluster) run(bin string, nodes, accounts int) {
 	c.t.Helper()
+	if err := c.start(bin, nodes, accounts); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *devCluster) start(bin string, nodes, accounts int) error {
 	c.cmd = exec.Command(bin, "dev", "--nodes", fmt.Sprint(nodes), "--accounts", fmt.Sprint(accounts), "--dir", c.dir, "--json")
 	var errs bytes.Buffer
 	c.cmd.Stderr = &errs
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
-		c.t.Fatal(err)
+		return err
 	}
 	if err := c.cmd.Start(); err != nil {
-		c.t.Fatal(err)
+		return err
 	}
 	line, err := bufio.NewReader(out).ReadBytes('\n')
 	if err != nil {
 		_ = c.cmd.Wait()
-		c.t.Fatalf("dev printed no description: %v\n%s", err, errs.String())
+		return fmt.Errorf("dev printed no description: %w\n%s", err, errs.String())
 	}
 	c.Description = dev.Description{}
-	if err := json.Unmarshal(line, &c.Description); err != nil {
-		c.t.Fatalf("%v in %s", err, line)
-	}
+	return json.Unmarshal(line, &c.Description)
 }
 
 func (c *devCluster) stop() {
@@ -110,11 +128,12 @@ func (c *devCluster) stop() {
 }
 
 // kill ends a node as a crash would.
-func (c *devCluster) kill(i int) {
+func (c *devCluster) kill(i int) { c.signal(i, syscall.SIGKILL) }
+
+func (c *devCluster) signal(i int, sig syscall.Signal) {
 	c.t.Helper()
-	pid := c.pid(i)
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		c.t.Fatalf("kill %s: %v", c.Nodes[i].Name, err)
+	if err := syscall.Kill(c.pid(i), sig); err != nil {
+		c.t.Fatalf("%v to %s: %v", sig, c.Nodes[i].Name, err)
 	}
 }
 
@@ -163,17 +182,45 @@ func (c *devCluster) leader() int {
 	return -1
 }
 
-// errUnknown marks a delivery whose outcome the client cannot know.
-var errUnknown = errors.New("no answer to the final dot")
+// admin asks a node one thing.
+func (c *devCluster) admin(i int, method string, req, res any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return admin.NewClient(c.Nodes[i].Admin, filepath.Join(c.dir, c.Nodes[i].Name, "data")).Call(ctx, method, req, res)
+}
 
-// deliver sends one message. errUnknown wraps an error after the final dot.
+// check demands that every invariant holds on every node and that all have the same state.
+func (c *devCluster) check() {
+	c.t.Helper()
+	for i, n := range c.Nodes {
+		if err := c.admin(i, "check", admin.Empty{}, nil); err != nil {
+			c.t.Errorf("check of %s: %v", n.Name, err)
+		}
+	}
+	if err := sameHash(func() ([]admin.StateHash, error) {
+		out := make([]admin.StateHash, len(c.Nodes))
+		for i := range c.Nodes {
+			if err := c.admin(i, "state-hash", admin.Empty{}, &out[i]); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	}); err != nil {
+		c.t.Error(err)
+	}
+}
+
+// errUnknown marks a delivery whose outcome the client cannot know: after the final dot no answer came, or one that is not final.
+var errUnknown = errors.New("it may have been taken")
+
+// deliver sends one message. An error that wraps errUnknown means that it may have been taken, any other that it was not.
 func deliver(address, from, to string, msg []byte) error {
 	conn, err := net.DialTimeout("tcp", address, 2*time.Second)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		return err
 	}
 	c, err := smtp.NewClient(conn, "localhost")
@@ -191,12 +238,14 @@ func deliver(address, from, to string, msg []byte) error {
 		return err
 	}
 	if _, err := w.Write(msg); err != nil {
+		return err // the final dot was not sent
+	}
+	err = w.Close()
+	var reply *textproto.Error
+	if err != nil && (!errors.As(err, &reply) || reply.Code < 500) {
 		return fmt.Errorf("%w: %w", errUnknown, err)
 	}
-	if err := w.Close(); err != nil {
-		return fmt.Errorf("%w: %w", errUnknown, err)
-	}
-	return nil
+	return err
 }
 
 func login(t *testing.T, address string, a dev.Account) *imapclient.Client {
@@ -233,6 +282,36 @@ func fetchAll(t *testing.T, c *imapclient.Client) [][]byte {
 		out = append(out, m.BodySection[0].Bytes)
 	}
 	return out
+}
+
+// eachMessage reads every message of an account's INBOX, one by one, so that large mailboxes need little memory.
+func eachMessage(t *testing.T, address string, a dev.Account, f func(imap.UID, []byte)) {
+	t.Helper()
+	c := login(t, address, a)
+	defer c.Close()
+	sel, err := c.Select("INBOX", nil).Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for first := uint32(1); first <= sel.NumMessages; first += 500 {
+		var some imap.SeqSet
+		some.AddRange(first, min(first+499, sel.NumMessages))
+		msgs, err := c.Fetch(some, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}}}).Collect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range msgs {
+			f(m.UID, m.BodySection[0].Bytes)
+		}
+	}
+}
+
+// belowTrace is a message from the line on that begins with first: what was sent, without the trace fields above.
+func belowTrace(msg []byte, first string) []byte {
+	if i := bytes.Index(msg, []byte("\r\n"+first)); i >= 0 && !bytes.HasPrefix(msg, []byte(first)) {
+		return msg[i+2:]
+	}
+	return msg
 }
 
 // appendMessage stores a message exactly as it is.

@@ -170,7 +170,7 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 		return err
 	}
 	n.cluster, err = cluster.Open(ctx, cluster.Config{ID: n.id.ID, DataDir: n.cfg.DataDir, Advertise: n.cfg.Cluster.Advertise, Machine: machine{n.machine}, Port: port,
-		LogStore: n.cfg.Raft.LogStore, Heartbeat: n.cfg.Raft.Heartbeat, Logger: n.log, OnFatal: n.fatal, MayPromote: n.mayPromote, Join: n.admit,
+		LogStore: n.cfg.Raft.LogStore, Heartbeat: n.cfg.Raft.Heartbeat, SnapshotEntries: uint64(n.cfg.Raft.SnapshotEntries), Logger: n.log, OnFatal: n.fatal, MayPromote: n.mayPromote, Join: n.admit,
 		Before: func(c *cluster.Node) {
 			n.cluster, log.n = c, c
 			pp.open(c)

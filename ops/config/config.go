@@ -72,6 +72,8 @@ type Log struct {
 type Raft struct {
 	LogStore  string        // wal, bolt
 	Heartbeat time.Duration // also the election timeout; the lease is half of it
+
+	SnapshotEntries int // after so many, the state is made durable and the log is cut
 }
 
 // Limits protect the node.

@@ -27,7 +27,7 @@ func TestLoadFillsDefaultsAndResolvesPaths(t *testing.T) {
 		Name: "node1", Hostname: "mail1.example.test", DataDir: filepath.Join(dir, "data"),
 		Cluster:   Cluster{Listen: ":7400", Advertise: "mail1.example.test:7400", GossipListen: ":7401", GossipAdvertise: "mail1.example.test:7401"},
 		Listeners: Listeners{SMTP: ":25", Submission: ":587", Submissions: ":465", IMAPS: ":993", Admin: "127.0.0.1:7402"},
-		Log:       Log{Level: "info", Format: "text"}, Raft: Raft{LogStore: "wal", Heartbeat: time.Second},
+		Log:       Log{Level: "info", Format: "text"}, Raft: Raft{LogStore: "wal", Heartbeat: time.Second, SnapshotEntries: 65536},
 		Limits: Limits{MinFreeDiskBytes: 1 << 30, MaxConnections: 10_000},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -49,7 +49,7 @@ func TestParseExplainsMistakes(t *testing.T) {
 		{"wrong table", minimal + "imap = \":143\"\n", `node.toml:4: imap: unknown key; "imap" belongs under [listeners]`},
 		{"above tables", minimal + "[log]\nhostname = \"x\"\n", `node.toml:5: log.hostname: unknown key; "hostname" belongs above the first [table]`},
 		{"cluster setting", minimal + "max_recipients = 5\n", `node.toml:4: max_recipients: unknown key; it is the same for the whole cluster: quorumail set smtp.max_recipients VALUE`},
-		{"nothing near", minimal + "[raft]\ncolour = 1\n", `node.toml:5: raft.colour: unknown key; known here are log_store, heartbeat`},
+		{"nothing near", minimal + "[raft]\ncolour = 1\n", `node.toml:5: raft.colour: unknown key; known here are log_store, heartbeat, snapshot_entries`},
 		{"missing", "name = \"node1\"\ndata_dir = \"d\"\n", `node.toml: hostname: is missing: add hostname = "mail1.example.org" above the first [table]`},
 		{"number for text", minimal + "[listeners]\nsmtp = 25\n", `node.toml:5: listeners.smtp: is a whole number, and must be a text in quotes, such as ":25"`},
 		{"text for flag", minimal + "insecure_loopback_auth = \"yes\"\n", `node.toml:4: insecure_loopback_auth: is a text in quotes, and must be true or false, such as false`},

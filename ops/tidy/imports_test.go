@@ -43,7 +43,7 @@ var importTable = []struct {
 var session = []string{"=store", "=store/storepb", "store/replica", "=store/state", "=store/blob", "protocol"}
 
 // suites are the packages that tests alone may import besides.
-var suites = []string{"store/kv/kvtest", "store/blob/blobtest", "cluster/clustertest", "store/kv", "store/blob", "store/durable", "store/durable/durabletest"}
+var suites = []string{"store/kv/kvtest", "store/blob/blobtest", "cluster/clustertest", "store/kv", "store/blob", "store/durable", "store/durable/durabletest", "jepsen/disk/faultfs"}
 
 // topFolders is the whole list.
 var topFolders = []string{"cmd", "cluster", "store", "protocol", "queue", "ops", "jepsen"}

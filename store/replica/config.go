@@ -58,7 +58,7 @@ type Limits struct {
 // Intervals are how often the background work runs, and how long things may take.
 type Intervals struct {
 	Propose     time.Duration // deadline of Propose and Finish when ctx has none; default 10 s
-	Barrier     time.Duration // longest ReadBarrier; default 5 s
+	Barrier     time.Duration // longest ReadBarrier; default 4 s
 	Straggler   time.Duration // how long Finish waits for more acknowledgements than a majority; default 5 ms
 	Abandon     time.Duration // how long after a majority an unfinished copy may still take; default 1 s
 	Stream      time.Duration // longest time without progress on a body's stream; default 10 s
@@ -162,7 +162,7 @@ func (l *Limits) setDefaults() {
 
 func (i *Intervals) setDefaults() {
 	orDefault(&i.Propose, 10*time.Second)
-	orDefault(&i.Barrier, 5*time.Second)
+	orDefault(&i.Barrier, 4*time.Second) // a refusal must come within 5 s
 	orDefault(&i.Straggler, 5*time.Millisecond)
 	orDefault(&i.Abandon, time.Second)
 	orDefault(&i.Stream, 10*time.Second)

@@ -23,6 +23,10 @@ type copyResult struct {
 // replicate streams a body to all voters, and to this node if it is none, and fills in ref's quorum once a majority of the voters has
 // acknowledged its fsync (B1). For the others it waits Intervals.Straggler; their copies may go on for Intervals.Abandon.
 func (r *Replica) replicate(ctx context.Context, u *Upload, id store.BodyID, ref *storepb.BodyRef) error {
+	lost, err := r.quorumLost()
+	if err != nil {
+		return err
+	}
 	voters, configuration := r.cfg.Peers.Voters()
 	if len(voters) == 0 {
 		return fmt.Errorf("no voters are known: %w", store.ErrUnavailable)
@@ -55,7 +59,7 @@ func (r *Replica) replicate(ctx context.Context, u *Upload, id store.BodyID, ref
 		}()
 	}
 	ref.Configuration = configuration
-	acks, err := r.gather(ctx, voters, len(targets), results)
+	acks, err := r.gather(ctx, voters, len(targets), results, lost)
 	if err != nil {
 		cancel()
 		return err
@@ -75,7 +79,7 @@ func (r *Replica) copyTo(ctx context.Context, to store.ServerID, id store.BodyID
 }
 
 // gather collects acknowledgements until a majority of the voters has given one, and a little longer.
-func (r *Replica) gather(ctx context.Context, voters []store.ServerID, targets int, results <-chan copyResult) ([]*storepb.Ack, error) {
+func (r *Replica) gather(ctx context.Context, voters []store.ServerID, targets int, results <-chan copyResult, lost <-chan struct{}) ([]*storepb.Ack, error) {
 	var acks []*storepb.Ack
 	var failures []error
 	have, open, need := 0, len(voters), len(voters)/2+1
@@ -98,6 +102,8 @@ func (r *Replica) gather(ctx context.Context, voters []store.ServerID, targets i
 			}
 		case <-straggler:
 			return acks, nil
+		case <-lost:
+			return nil, tooFew(have, len(voters), append(failures, errors.New("the quorum was lost")))
 		case <-ctx.Done():
 			return nil, tooFew(have, len(voters), append(failures, ctx.Err()))
 		}

@@ -121,7 +121,8 @@ func (r *Replica) propose(ctx context.Context, fill func(*storepb.Command)) (*st
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("propose: %w: %w", store.ErrUnavailable, err)
 	}
-	if err := r.quorumLost(); err != nil {
+	lost, err := r.quorumLost()
+	if err != nil {
 		return nil, fmt.Errorf("propose: %w", err)
 	}
 	w, lowest, err := r.proposals.begin()
@@ -145,7 +146,7 @@ func (r *Replica) propose(ctx context.Context, fill func(*storepb.Command)) (*st
 		pushed <- r.push(ctx, raw)
 		<-ctx.Done() // what is committed counts until it is applied here, or this node's lag would have no limit
 	}()
-	return r.await(ctx, w, pushed)
+	return r.await(ctx, cancel, w, pushed, lost)
 }
 
 func (r *Replica) withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -209,8 +210,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// await waits until the command is applied on this node (B2), or it is clear that it was not appended, or ctx ends.
-func (r *Replica) await(ctx context.Context, w *waiter, pushed <-chan error) (*storepb.Result, error) {
+// await waits until the command is applied on this node (B2), or it is clear that it was not appended, or ctx ends. When the quorum is
+// lost, it ends ctx by cancel: without one the answer might never come.
+func (r *Replica) await(ctx context.Context, cancel func(), w *waiter, pushed <-chan error, lost <-chan struct{}) (*storepb.Result, error) {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	committed := false
@@ -227,6 +229,9 @@ func (r *Replica) await(ctx context.Context, w *waiter, pushed <-chan error) (*s
 			if res, ok := r.cfg.Machine.LookupResult(r.incarnation, w.seq); ok {
 				return res, nil
 			}
+		case <-lost:
+			cancel()
+			lost = nil
 		case <-ctx.Done():
 			if committed {
 				return r.giveUp(w, fmt.Errorf("committed, but this node is behind: %w: %w", store.ErrUnknownOutcome, ctx.Err()))
@@ -272,7 +277,7 @@ func (r *Replica) giveUp(w *waiter, err error) (*storepb.Result, error) {
 // ReadBarrier returns when this node has applied everything that was acknowledged anywhere before the call, or with store.ErrUnavailable,
 // after Intervals.Barrier at the latest.
 func (r *Replica) ReadBarrier(ctx context.Context) error {
-	if err := r.quorumLost(); err != nil {
+	if _, err := r.quorumLost(); err != nil {
 		return fmt.Errorf("read barrier: %w", err)
 	}
 	return r.barrier(ctx, r.cfg.Intervals.Barrier)

@@ -11,8 +11,9 @@ import (
 
 // healthReport is what the last look at the node found.
 type healthReport struct {
-	err    error // Ready's answer
-	quorum error // why nothing can be proposed or confirmed now; nil: it can, as far as known
+	err    error         // Ready's answer
+	quorum error         // why nothing can be proposed or confirmed now; nil: it can, as far as known
+	lost   chan struct{} // closed when the quorum is lost, so that what is under way does not hang
 }
 
 // disk remembers whether the disk was too full, so that the answer does not flap at the threshold.
@@ -25,8 +26,11 @@ type disk struct {
 // store.ErrNoSpace (it takes no new mail, but serves readers), and says why. It costs nothing: Run looks every Intervals.Ready.
 func (r *Replica) Ready() error { return r.health.Load().err }
 
-// quorumLost says why a request would only hang, so that it can be refused at once.
-func (r *Replica) quorumLost() error { return r.health.Load().quorum }
+// quorumLost says why a request would only hang, so that it can be refused at once. If it would not, lost is closed when that changes.
+func (r *Replica) quorumLost() (lost <-chan struct{}, err error) {
+	h := r.health.Load()
+	return h.lost, h.quorum
+}
 
 // watchHealth keeps the answer of Ready fresh. It asks again without a pause while there is no quorum.
 func (r *Replica) watchHealth(ctx context.Context) error {
@@ -35,7 +39,8 @@ func (r *Replica) watchHealth(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if old := r.health.Swap(h); (old.err == nil) != (h.err == nil) {
+		old := r.report(h)
+		if (old.err == nil) != (h.err == nil) {
 			if h.err == nil {
 				r.cfg.Logger.Info("node is ready")
 			} else {
@@ -49,6 +54,20 @@ func (r *Replica) watchHealth(ctx context.Context) error {
 		pause(ctx, wait)
 	}
 	return nil
+}
+
+// report publishes what was found, and tells those that wait for the loss of the quorum. It returns the report before.
+func (r *Replica) report(h *healthReport) *healthReport {
+	old := r.health.Load() // nobody else writes it
+	h.lost = old.lost
+	if h.quorum == nil && old.quorum != nil {
+		h.lost = make(chan struct{})
+	}
+	r.health.Store(h)
+	if h.quorum != nil && old.quorum == nil {
+		close(old.lost)
+	}
+	return old
 }
 
 func (r *Replica) look(ctx context.Context) *healthReport {

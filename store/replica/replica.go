@@ -57,7 +57,7 @@ func New(cfg Config) (*Replica, error) {
 	r.pools = pools{r: r, of: map[poolKey]*pool{}}
 	r.clock.now = cfg.Now
 	r.suspects.ids = map[store.BodyID]struct{}{}
-	r.health.Store(&healthReport{err: fmt.Errorf("the node has not asked for the quorum yet: %w", store.ErrUnavailable)})
+	r.health.Store(&healthReport{lost: make(chan struct{}), err: fmt.Errorf("the node has not asked for the quorum yet: %w", store.ErrUnavailable)})
 	cfg.Machine.OnApplied(r.onApplied)
 	cfg.Peers.HandleStream(methodPut, r.servePut)
 	cfg.Peers.HandleStream(methodGet, r.serveGet)
