@@ -125,7 +125,7 @@ func TestFailingDiskEndsTheNode(t *testing.T) {
 			if h.victim == survivor {
 				survivor = h.nodes[1]
 			}
-			eventually(t, "the rest", func() error {
+			recovers(t, "the rest", func() error {
 				return deliver(survivor.smtp(), "x@example.net", "u0@example.test", simpleMessage("meanwhile"))
 			})
 			if err := h.w.resync(survivor); err != nil {
@@ -195,7 +195,7 @@ func TestLowDiskRefusesMailAndServesReaders(t *testing.T) {
 	}
 	h.write(h.nodes[0], 20) // the others go on, and so does replication to this one
 	n.disk.SetFree(-1)
-	eventually(t, "SMTP with space again", func() error {
+	recovers(t, "SMTP with space again", func() error {
 		return deliver(n.smtp(), "x@example.net", "u0@example.test", simpleMessage("enough"))
 	})
 	if err := h.w.resync(n); err != nil {
@@ -366,7 +366,7 @@ func TestLostFolderIsRefusedAndTheNodeReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	eventually(t, "removing the lost node", func() error { return h.nodes[0].call("node.remove", admin.NodeRequest{ID: st.ID}, nil) })
+	recovers(t, "removing the lost node", func() error { return h.nodes[0].call("node.remove", admin.NodeRequest{ID: st.ID}, nil) })
 	h.write(h.nodes[1], 10)
 	h.join(h.victim)
 	var again admin.Status
@@ -380,7 +380,7 @@ func TestLostFolderIsRefusedAndTheNodeReplaced(t *testing.T) {
 	h.verify()
 	// The replacement carries weight: with one old node gone, it and the other go on.
 	h.nodes[0].kill()
-	eventually(t, "the replaced node and another", func() error {
+	recovers(t, "the replaced node and another", func() error {
 		return deliver(h.victim.smtp(), "x@example.net", "u0@example.test", simpleMessage("by two"))
 	})
 	h.nodes[0].start()

@@ -53,7 +53,7 @@ func unavailable(t *testing.T, what string, f func() error) {
 }
 
 // eventually tries until it works: services recover by themselves.
-func eventually(t *testing.T, what string, f func() error) {
+func recovers(t *testing.T, what string, f func() error) {
 	t.Helper()
 	start := time.Now()
 	for {
@@ -146,12 +146,12 @@ func testWithoutQuorum(t *testing.T, c *devCluster, take, giveAgain func(int)) {
 		return fresh.Login(user.Address, user.Password).Wait()
 	})
 	giveAgain(1)
-	eventually(t, "SMTP", send("without a quorum", 0))
-	eventually(t, "the open session", func() error { _, err := open.Select("INBOX", nil).Wait(); return err })
+	recovers(t, "SMTP", send("without a quorum", 0))
+	recovers(t, "the open session", func() error { _, err := open.Select("INBOX", nil).Wait(); return err })
 	giveAgain(2)
 	for _, n := range c.Nodes {
 		count := 0
-		eventually(t, "LOGIN at "+n.Name, func() error {
+		recovers(t, "LOGIN at "+n.Name, func() error {
 			fresh, err := imapclient.DialInsecure(n.IMAP, nil)
 			if err != nil {
 				return err
@@ -184,7 +184,7 @@ func TestStoppedLeaderIsReplacedAndShowsNothingOld(t *testing.T) {
 	old := before.NumMessages
 	c.take(leader, syscall.SIGSTOP)
 	other := (leader + 1) % 3
-	eventually(t, "SMTP at another node", func() error {
+	recovers(t, "SMTP at another node", func() error {
 		return deliver(c.Nodes[other].SMTP, "x@example.net", user.Address, simpleMessage("while the leader stood still"))
 	})
 	c.signal(leader, syscall.SIGCONT)
@@ -197,7 +197,7 @@ func TestStoppedLeaderIsReplacedAndShowsNothingOld(t *testing.T) {
 	case err != nil && (!errors.As(err, &no) || no.Code != imap.ResponseCodeUnavailable):
 		t.Errorf("the old leader answers %v", err)
 	}
-	eventually(t, "the old leader", func() error {
+	recovers(t, "the old leader", func() error {
 		sel, err := session.Select("INBOX", nil).Wait()
 		if err == nil && sel.NumMessages <= old {
 			return fmt.Errorf("%d messages", sel.NumMessages)
