@@ -1,4 +1,4 @@
-// Package admin carries an administrator's requests to a running node: a small JSON protocol over HTTP on loopback.
+// Package admin carries an administrator's requests to a running node: a small JSON protocol over HTTP, on loopback or a Unix socket.
 //
 // Data flow: the command line reads the node's configuration, finds the address of the admin listener and the token in the data
 // folder (mode 0600, made anew at each start), and posts one JSON object to /v1/<method>; the node answers with one JSON object, or

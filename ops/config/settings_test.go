@@ -73,3 +73,26 @@ func TestSettingFromStoredValues(t *testing.T) {
 		t.Errorf("out of range: got %d", got)
 	}
 }
+
+// Whatever is accepted is stored in a form that is read again as the same value.
+func FuzzNormalizeSetting(f *testing.F) {
+	for _, s := range Settings() {
+		f.Add(s.Name, s.Default)
+	}
+	f.Add("account.quota_bytes", "1.5 GiB")
+	f.Add("mailbox.undelete_window", "106751d")
+	f.Add("auth.max_delay", "9223372036854775807ns")
+	f.Fuzz(func(t *testing.T, name, value string) {
+		s, err := FindSetting(name)
+		if err != nil {
+			return
+		}
+		stored, err := s.Normalize(value)
+		if err != nil {
+			return
+		}
+		if again, err := s.Normalize(stored); err != nil || again != stored {
+			t.Fatalf("%s = %q is stored as %q, which becomes %q, %v", name, value, stored, again, err)
+		}
+	})
+}

@@ -6,7 +6,7 @@ import (
 	"github.com/quorumail/quorumail/store/blob"
 )
 
-func memoryBlobs(t *testing.T) blob.Store {
+func memoryBlobs(t testing.TB) blob.Store {
 	t.Helper()
 	return blob.NewMemory()
 }

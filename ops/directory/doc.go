@@ -1,18 +1,25 @@
-// Package directory answers who is who: it checks passwords for every protocol, finds the mailboxes behind an address, and changes domains,
-// accounts, aliases and groups for administrators.
+// Package directory answers who may log in and who gets an address's mail, and changes domains, accounts, aliases, groups and settings for
+// administrators.
 //
 // # Data flow
 //
 // Reads for a login: read barrier (so that a password changed at another node counts here), then this node's copy. A password that was
 // right is remembered in memory as a keyed digest for minutes, under the account's credential generation: any change of credentials
 // anywhere raises the generation, and the entry is never found again. What was not remembered costs an Argon2, of which a bounded number
-// run at once. Resolve reads this node's copy, and asks behind a barrier only before it refuses.
+// run at once (ConcurrentHashes times auth.argon2_memory is the most memory they take). Resolve reads this node's copy, and asks behind
+// a barrier only before it refuses.
 //
 // Changes are one command each, durable on a majority and applied on this node when the method returns. Everything that a command says is
-// checked here first, for clear errors, and once more, with the truth of that moment, when it is applied.
+// checked here first, for clear errors, and once more, with the truth of that moment, when it is applied. Quotas and the cluster's
+// default for them are decided there alone; Room only foretells it.
+//
+// A suspended account cannot log in and still gets its mail, so that nothing is lost while a question is settled; sessions that it has open
+// go on until they end. A suspended domain puts its mail off with a temporary error.
 //
 // Failed logins are counted in memory only, shared between nodes by FailedLogins and Receive: a stranger must not be able to write to
-// the log.
+// the log. They count for the pair of account and address they came from, so that a stranger cannot lock the owner out.
+//
+// Addresses are compared in one form: lower case, NFC, the domain in Unicode (package smtp).
 //
 // # Goroutines
 //

@@ -18,7 +18,7 @@ import (
 
 // node is a real state machine in memory, with a log of its own that always agrees.
 type node struct {
-	t  *testing.T
+	t  testing.TB
 	m  *state.Machine
 	mu sync.Mutex
 	// index of the last command; barrier is what ReadBarrier returns
@@ -27,7 +27,7 @@ type node struct {
 	told    []func(store.AccountID)
 }
 
-func newNode(t *testing.T) *node {
+func newNode(t testing.TB) *node {
 	t.Helper()
 	m, err := state.Open(state.Config{Self: "s1", Blobs: memoryBlobs(t)})
 	if err != nil {
