@@ -118,7 +118,7 @@ func existing(what, address string, err error) error {
 }
 
 // setTries is how often a change is tried on top of those that others make in the same moment.
-const setTries = 5
+const setTries = 20
 
 // SetAccount changes an account. store.ErrNotFound, store.ErrInvalid; store.ErrConflict when others keep changing it.
 func (d *Directory) SetAccount(ctx context.Context, address string, c AccountChange) (err error) {
