@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -157,5 +158,33 @@ func TestLiveLineIsOnlyForTerminals(t *testing.T) {
 	}
 	if f, err := os.Open(os.DevNull); err != nil || newScreen(f).fd != -1 {
 		t.Errorf("a file is taken for a terminal (%v)", err)
+	}
+}
+
+// A pid file outlives its process; its number may be another's by then.
+func TestOnlyARunningNodeCounts(t *testing.T) {
+	const configPath = "/somewhere/node.toml"
+	cmd := exec.Command("sh", "-c", "read line", "sh", configPath)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := cmd.Process.Pid
+	if !runsNode(pid, configPath) || runsNode(pid, "/elsewhere/node.toml") || runsNode(os.Getpid(), configPath) {
+		t.Error("the wrong process is taken for the node")
+	}
+	_ = in.Close()
+	for !ended(pid) { // nobody has collected it yet
+		time.Sleep(time.Millisecond) // between two looks
+	}
+	if runsNode(pid, configPath) {
+		t.Error("a process that ended is taken for a node that runs")
+	}
+	_ = cmd.Wait()
+	if runsNode(pid, configPath) {
+		t.Error("a process that is gone is taken for a node that runs")
 	}
 }

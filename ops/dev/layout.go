@@ -1,6 +1,7 @@
 package dev
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,8 +9,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/quorumail/quorumail/store/durable"
 )
@@ -211,16 +214,32 @@ func (l *layout) pid(name string) int {
 
 // runsNode tells whether pid is a node with that configuration, and not a later process that was given the same number.
 func runsNode(pid int, configPath string) bool {
-	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil {
-		return false
-	}
-	for _, arg := range strings.Split(string(cmdline), "\x00") {
-		if arg == configPath {
-			return true
+	for range 100 {
+		cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err != nil {
+			return false
 		}
+		if len(cmdline) > 0 {
+			return slices.Contains(strings.Split(string(cmdline), "\x00"), configPath)
+		}
+		// A process that ended and was not collected has no command line any more; one that the kernel is just starting has none yet.
+		if ended(pid) {
+			return false
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	return false
+}
+
+// ended tells whether a process only waits to be collected, or is gone.
+func ended(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	// The state follows the name, which stands in brackets and may hold some itself, proc(5).
+	_, state, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
+	return strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
 }
 
 func (l *layout) writeConfig(p placed) error {
