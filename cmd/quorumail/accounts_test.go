@@ -71,13 +71,13 @@ func sharedSettings(t *testing.T, c *devCluster) {
 			t.Errorf("node %d: %+v", i+1, s)
 		}
 	}
-	eventually(t, "node 3 refuses a password of 11 characters", func() bool {
+	await(t, "node 3 refuses a password of 11 characters", func() bool {
 		_, _, err := c.at(t, 2).run("12345678901\n", "account", "passwd", "binh@example.test")
 		return err != nil && strings.Contains(err.Error(), "fewer than 12 characters")
 	})
 	c.at(t, 1).good("", "set", "auth.min_password_length", "--reset")
 	c.at(t, 1).good("", "set", "smtp.max_recipients", "100")
-	eventually(t, "node 2 takes 100 recipients and no more", func() bool { return recipientsTaken(t, c.Nodes[1].SMTP, 101) == 100 })
+	await(t, "node 2 takes 100 recipients and no more", func() bool { return recipientsTaken(t, c.Nodes[1].SMTP, 101) == 100 })
 	c.at(t, 1).good("", "set", "smtp.max_recipients", "--reset")
 }
 
@@ -200,7 +200,7 @@ func failedLogins(t *testing.T, c *devCluster) {
 	wg.Wait()
 	// The nodes tell each other every second. A try before all was told would, with the right password, clear the count.
 	told, since := -1.0, time.Now()
-	eventually(t, "node 2 heard of the guesses at both others", func() bool {
+	await(t, "node 2 heard of the guesses at both others", func() bool {
 		if now := figure(t, c.Nodes[1], "quorumail_directory_failed_login_batches_total"); now != told {
 			told, since = now, time.Now()
 		}

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// eventually polls a condition: there is no event to wait for in other processes.
-func eventually(t *testing.T, what string, good func() bool) {
+// await polls a condition: there is no event to wait for in other processes.
+func await(t *testing.T, what string, good func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(60 * time.Second); !good(); {
 		if time.Now().After(deadline) {
@@ -113,7 +113,7 @@ func TestDevLeavesNothingBehindAndFindsItsMailAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.kill(0)
-	eventually(t, "the killed node is gone", func() bool { return !answers(n.IMAP) })
+	await(t, "the killed node is gone", func() bool { return !answers(n.IMAP) })
 	c.restart(0)
 	restarted := c.pid(0)
 	if restarted == n.PID {
@@ -125,7 +125,7 @@ func TestDevLeavesNothingBehindAndFindsItsMailAgain(t *testing.T) {
 	}
 	_ = c.cmd.Wait()
 	// The node was started by "dev restart", which has ended long ago: it follows the dev all the same.
-	eventually(t, "the node ends with dev", func() bool { return syscall.Kill(restarted, 0) != nil || isZombie(restarted) })
+	await(t, "the node ends with dev", func() bool { return syscall.Kill(restarted, 0) != nil || isZombie(restarted) })
 	for _, address := range []string{n.SMTP, n.IMAP, n.Admin, n.Metrics} {
 		if answers(address) {
 			t.Errorf("%s is still listened on", address)

@@ -48,7 +48,12 @@ func (g *devGuide) text() string {
 
 func (g *devGuide) waitFor(text string) {
 	g.t.Helper()
-	eventually(g.t, "dev prints "+text, func() bool { return strings.Contains(g.text(), text) })
+	await(g.t, "dev prints "+text, func() bool {
+		if strings.Contains(g.text(), "\nquorumail: ") {
+			g.t.Fatalf("dev gave up:\n%s", g.text())
+		}
+		return strings.Contains(g.text(), text)
+	})
 }
 
 // line is the line of the output that contains part.
