@@ -80,6 +80,11 @@ type lenientUTF8 struct{ transform.NopResetter }
 // Transform implements transform.Transformer.
 func (*lenientUTF8) Transform(dst, src []byte, atEOF bool) (nDst, nSrc int, err error) {
 	for nSrc < len(src) {
+		if n := asciiRun(src[nSrc:min(len(src), nSrc+len(dst)-nDst)]); n > 0 {
+			copy(dst[nDst:], src[nSrc:nSrc+n])
+			nDst, nSrc = nDst+n, nSrc+n
+			continue
+		}
 		r, n := rune(src[nSrc]), 1
 		if r >= utf8.RuneSelf {
 			if !atEOF && !utf8.FullRune(src[nSrc:]) {
@@ -96,4 +101,14 @@ func (*lenientUTF8) Transform(dst, src []byte, atEOF bool) (nDst, nSrc int, err 
 		nSrc += n
 	}
 	return nDst, nSrc, nil
+}
+
+// asciiRun is how many bytes at the beginning are ASCII.
+func asciiRun(b []byte) int {
+	for i, c := range b {
+		if c >= utf8.RuneSelf {
+			return i
+		}
+	}
+	return len(b)
 }

@@ -1,6 +1,7 @@
 package mime
 
 import (
+	"bytes"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -16,6 +17,14 @@ func FoldText(s string) string {
 	if isASCII(s) {
 		return strings.ToLower(s)
 	}
+	if folded, ok := foldLatin(s); ok {
+		return folded
+	}
+	return foldAny(s)
+}
+
+// foldAny is FoldText for texts of any script.
+func foldAny(s string) string {
 	s = cases.Fold().String(strings.ToValidUTF8(s, "\uFFFD"))
 	s = norm.NFKD.String(s)
 	s = strings.Map(foldRune, s)
@@ -69,16 +78,16 @@ func ContainsFolded(text, needle string) bool {
 // Matcher looks for a text in a stream of UTF-8, compared by FoldText. Its memory is bounded by the needle's
 // length. It is an io.Writer whose Write never fails.
 type Matcher struct {
-	needle string
+	needle []byte
 	buf    []byte // not folded yet
-	tail   string // the end of what was folded: a match may begin there
+	folded []byte // the end of what was folded: a match may begin there
 	found  bool
 }
 
 // NewMatcher returns a Matcher for needle. An empty needle matches everything.
 func NewMatcher(needle string) *Matcher {
-	needle = FoldText(needle)
-	return &Matcher{needle: needle, found: needle == ""}
+	folded := []byte(FoldText(needle))
+	return &Matcher{needle: folded, found: len(folded) == 0}
 }
 
 const matchChunk = 8 << 10
@@ -107,18 +116,39 @@ func (m *Matcher) Write(p []byte) (int, error) {
 	return total, nil
 }
 
+// look folds b, which it may change to what folds to the same, and looks at it and what was before.
 func (m *Matcher) look(b []byte) {
-	text := m.tail + FoldText(string(b))
-	m.found = strings.Contains(text, m.needle)
-	m.tail = text[max(0, len(text)-len(m.needle)+1):]
+	if lowerASCII(b) {
+		m.folded = append(m.folded, b...)
+	} else {
+		m.folded = append(m.folded, FoldText(string(b))...)
+	}
+	m.found = bytes.Contains(m.folded, m.needle)
+	keep := min(len(m.folded), len(m.needle)-1)
+	m.folded = m.folded[:copy(m.folded, m.folded[len(m.folded)-keep:])]
+}
+
+// lowerASCII is FoldText for ASCII, in place; false, with b as it was, where there is more in it.
+func lowerASCII(b []byte) bool {
+	for _, c := range b {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c | 0x20
+		}
+	}
+	return true
 }
 
 // Matched tells whether what was written so far contains the needle.
 func (m *Matcher) Matched() bool {
 	if !m.found && len(m.buf) > 0 {
-		tail := m.tail
+		before := bytes.Clone(m.folded)
 		m.look(m.buf)
-		m.tail = tail // more may follow
+		m.folded = append(m.folded[:0], before...) // more may follow
 	}
 	return m.found
 }

@@ -115,8 +115,12 @@ func TestFoldText(t *testing.T) {
 
 func FuzzFoldText(f *testing.F) {
 	f.Add("Đường ﷺ ẞ")
+	f.Add("Đường phố – “Hà\u0300 No\u0302\u0323i…” ﬁ\u0345 İ")
 	f.Fuzz(func(t *testing.T, s string) {
 		once := FoldText(s)
+		if slow := foldAny(s); once != slow && !isASCII(s) {
+			t.Errorf("%q: %q, and %q by the slow way", s, once, slow)
+		}
 		if twice := FoldText(once); twice != once {
 			t.Errorf("%q: %q, then %q", s, once, twice)
 		}
