@@ -10,6 +10,13 @@
 // told. updates.go brings the client up to date at the points that RFC 9051 §5.5 and §7 allow, from View.ChangesSince; in IDLE a Watch
 // says when.
 //
-// Goroutines: one for each connection, started and waited for by Serve; IDLE adds one that waits for the client's line, which ends with
-// IDLE.
+// A name is refused (no such mailbox, exists already) only behind a read barrier, because another node may have acknowledged it before this
+// one learned of it. Which messages are \Recent is kept in memory by each node for itself: recent.go and ops/adr/0020.
+//
+// A client that has not logged in can hold little memory and a connection not for long. At a node that is cut off from the others every
+// command that needs them is answered NO [UNAVAILABLE] at once, one that is under way when that happens within a few seconds; what needs
+// this node alone (FETCH, SEARCH, flags already known) goes on.
+//
+// Goroutines: one for each connection, started and waited for by Serve; IDLE adds one that waits for the client's line, and APPEND one that
+// looks whether the node can still store; they end with their command.
 package imapd

@@ -139,26 +139,31 @@ func (s *session) place(t *transaction, up Body, summary []byte) (*placement, er
 	return p, nil
 }
 
-// readyTick is how often whileReady looks.
-const readyTick = 250 * time.Millisecond
+// readyTick is how often whileReady looks, and readyMisses how often in a row it must find the node not ready: a new leader may be about to
+// be there, and then the wait is not in vain.
+const (
+	readyTick   = 250 * time.Millisecond
+	readyMisses = 4
+)
 
-// whileReady is a context for storing a message: it ends after Limits.Accept, and as soon as this node cannot take mail any more. A large
+// whileReady is a context for storing a message: it ends after Limits.Accept, and soon after this node cannot take mail any more. A large
 // message may take long, but where the other nodes are gone a client need not wait for what cannot come.
 func (s *session) whileReady() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(s.w.base, s.srv.cfg.Limits.Accept)
 	go func() {
 		tick := time.NewTicker(readyTick)
 		defer tick.Stop()
-		for {
+		for misses := 0; misses < readyMisses; {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				if errors.Is(s.srv.cfg.Store.Ready(), store.ErrUnavailable) {
-					cancel()
+				if misses++; !errors.Is(s.srv.cfg.Store.Ready(), store.ErrUnavailable) {
+					misses = 0
 				}
 			}
 		}
+		cancel()
 	}()
 	return ctx, cancel
 }

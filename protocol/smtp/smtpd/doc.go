@@ -21,11 +21,13 @@
 //   - deadlines: one per read and one per message, not one per command; after any failure within a body the connection is closed;
 //   - paths: the library drops the quotes of a local part, which makes "x@evil"@b.c ambiguous; the session judges what the client wrote;
 //   - STARTTLS: bytes that the client sent before the handshake are refused, not carried over (RFC 3207 §6);
+//   - reply codes that are not those of the RFCs are corrected on their way out (corrections.go);
 //   - replies: they are written in one piece for pipelined commands, counted, and ended by 421 when there were too many errors.
 //
 // DESIGN.md says more about this.
 //
 // # Goroutines
 //
-// Serve starts one for each connection (greeting and TLS handshake) and the library one or two more; all end before Serve returns.
+// Serve starts one for each connection (greeting and TLS handshake) and the library one or two more, and storing a message one
+// that looks whether the node still can; all end before Serve returns.
 package smtpd
