@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -142,7 +143,7 @@ func (c *client) send(line string) {
 
 // line reads a line with the literals in it.
 func (c *client) line() (string, error) {
-	if err := c.conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		return "", err
 	}
 	var out strings.Builder
@@ -162,10 +163,8 @@ func (c *client) line() (string, error) {
 			return out.String(), nil
 		}
 		b := make([]byte, n)
-		for i := range b {
-			if b[i], err = c.r.ReadByte(); err != nil {
-				return out.String(), err
-			}
+		if _, err := io.ReadFull(c.r, b); err != nil {
+			return out.String(), err
 		}
 		out.WriteString(`\r\n` + strings.NewReplacer("\r", `\r`, "\n", `\n`).Replace(string(b)))
 	}
