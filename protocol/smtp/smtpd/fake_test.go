@@ -108,13 +108,14 @@ var fakeAccounts = map[string][]store.AccountID{
 	"team@example.test":       {1, 2},
 	"postmaster@example.test": {1},
 	"jörg@example.test":       {4},
+	"an@ví-dụ.test":           {4},
 }
 
 func (d *fakeDirectory) Resolve(_ context.Context, a smtp.Address) ([]state.Recipient, error) {
 	if d.down {
 		return nil, store.ErrUnavailable
 	}
-	if !strings.HasSuffix(a.String(), "@example.test") {
+	if a.Domain != "example.test" && a.Domain != "ví-dụ.test" {
 		return nil, ErrNotLocal
 	}
 	ids, ok := fakeAccounts[strings.ToLower(a.String())]

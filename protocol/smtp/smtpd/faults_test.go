@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorumail/quorumail/protocol/smtp"
 	"github.com/quorumail/quorumail/store"
 )
 
@@ -449,4 +450,30 @@ func TestTricklingCommandMeetsTheTimeOfASession(t *testing.T) {
 	c.expect("421 4.4.2*")
 	close(stop)
 	<-trickled
+}
+
+// RFC 6531 §3.7.3: the trace of a message that came without SMTPUTF8 is ASCII, also where a domain has other letters.
+func TestTraceIsASCIIWithoutSMTPUTF8(t *testing.T) {
+	ascii, err := smtp.ASCIIDomain("ví-dụ.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ params, from, to, want string }{
+		{"", "x@xn--bcher-kva.example", "an@" + ascii, "Return-Path: <x@xn--bcher-kva.example>\r\n"},
+		{" SMTPUTF8", "x@bücher.example", "an@ví-dụ.test", "Return-Path: <x@bücher.example>\r\n"},
+	} {
+		r := start(t, MX, nil)
+		c := r.dial()
+		c.expect("220*")
+		c.say("EHLO c", "250*")
+		c.say("MAIL FROM:<"+tt.from+">"+tt.params, "250*")
+		c.say("RCPT TO:<"+tt.to+">", "250*")
+		c.say("DATA", "354*")
+		c.send("a: b\r\n\r\n.\r\n")
+		c.expect("250 2.6.0*")
+		raw := string(r.store.stored()[0].raw)
+		if !strings.HasPrefix(raw, tt.want) || !strings.Contains(raw, "for <"+tt.to+">") {
+			t.Errorf("to %s: %q", tt.to, raw)
+		}
+	}
 }

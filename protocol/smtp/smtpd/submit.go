@@ -80,12 +80,12 @@ func quoteLocal(address string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(local) + `"` + address[at:]
 }
 
-// trace is the session's part of a message's Received field.
+// trace is the session's part of a message's Received field. RFC 6531 §3.7.3: only a message that came with SMTPUTF8 may have UTF-8 in it.
 func (s *session) trace(t *transaction, now time.Time) trace {
 	tr := trace{Helo: s.helo, Remote: s.w.remote, Hostname: s.srv.cfg.Hostname, Node: s.srv.cfg.Node, TLS: s.w.tls,
-		LMTP: s.srv.cfg.Mode == LMTP, Plain: s.w.plainHelo, Authed: s.authed, UTF8: t.utf8, QueueID: t.queueID, From: t.from.String(), Date: now}
+		LMTP: s.srv.cfg.Mode == LMTP, Plain: s.w.plainHelo, Authed: s.authed, UTF8: t.utf8, QueueID: t.queueID, From: t.from.Wire(t.utf8), Date: now}
 	if len(t.recipients) == 1 {
-		tr.For = t.recipients[0].address.String()
+		tr.For = t.recipients[0].address.Wire(t.utf8)
 	}
 	return tr
 }
