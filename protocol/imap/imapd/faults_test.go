@@ -173,3 +173,20 @@ func TestNamesInPatterns(t *testing.T) {
 		}
 	}
 }
+
+// RFC 9051 §6.4.6: .SILENT leaves no doubt about flags that another client changed meanwhile: what came of both changes is told last.
+func TestSilentStoreAfterAnothersChange(t *testing.T) {
+	ts := startServer(t, nil)
+	a, b := ts.login(), ts.login()
+	a.appendMessage("INBOX", "A: 1\r\n\r\n")
+	a.ok("a SELECT INBOX")
+	b.ok("b SELECT INBOX")
+	b.ok("c STORE 1 +FLAGS (\\Flagged)")
+	got := a.ok("d STORE 1 +FLAGS.SILENT (\\Seen)")
+	if len(got) != 3 || got[0] != `* 1 FETCH (UID 1 FLAGS (\Flagged \Recent))` || got[1] != `* 1 FETCH (UID 1 FLAGS (\Flagged \Seen \Recent))` {
+		t.Errorf("answered %q", got)
+	}
+	if got := a.ok("e STORE 1 -FLAGS.SILENT (\\Seen)"); len(got) != 1 {
+		t.Errorf("without another's change: %q", got)
+	}
+}

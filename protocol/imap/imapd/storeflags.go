@@ -26,7 +26,8 @@ func (s *session) storeFlags(ctx context.Context, cmd *imap.Command) (answer, er
 		return answer{}, err
 	}
 	// What others did so far is told now, so that afterwards this command's own changes can be told apart.
-	if err := s.tell(cmd.UID, nil); err != nil {
+	told := map[uint32]bool{}
+	if err := s.tell(cmd.UID, func(uid uint32, _ *storepb.Entry) bool { told[uid] = true; return false }); err != nil {
 		return answer{}, err
 	}
 	if cmd.UID { // expunges may have moved the numbers
@@ -40,8 +41,12 @@ func (s *session) storeFlags(ctx context.Context, cmd *imap.Command) (answer, er
 		return answer{}, err
 	}
 	own := func(uid uint32, e *storepb.Entry) bool {
-		// Without .SILENT all of them are shown below; with it what another client did later still is (RFC 9051 §6.4.6).
-		return set.Contains(store.UID(uid)) && (!args.Silent || e.GetModseq() == res.GetModseq())
+		if !set.Contains(store.UID(uid)) {
+			return false
+		}
+		// Without .SILENT all of them are shown below. With it what another client did is shown, and for a message of which that was told
+		// above, also what came of both: the flags must be determinate without a race (RFC 9051 §6.4.6).
+		return !args.Silent || e.GetModseq() == res.GetModseq() && !told[uid]
 	}
 	missing := false
 	if !args.Silent {
