@@ -3,12 +3,10 @@ package imapd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/quorumail/quorumail/protocol/imap"
 	"github.com/quorumail/quorumail/protocol/mime"
-	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -37,13 +35,10 @@ func (s *session) append(ctx context.Context, cmd *imap.Command) (answer, error)
 	} else if err != io.EOF {
 		return answer{}, appendFailed(err)
 	}
-	ctx, cancel := s.whileReady(ctx, s.cfg.Limits.Accept)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Limits.Accept)
 	defer cancel()
 	res, err := s.cfg.Store.AddMessage(ctx, body, add)
 	if err != nil {
-		if ctx.Err() != nil && !errors.Is(err, store.ErrUnavailable) {
-			err = fmt.Errorf("%w: %w", store.ErrUnknownOutcome, err)
-		}
 		return answer{}, unknown("append", err)
 	}
 	if len(res.GetPlaced()) != 1 {

@@ -20,11 +20,12 @@ type Store interface {
 	View() View
 	// ReadBarrier returns when this node has applied everything that was acknowledged anywhere before the call.
 	ReadBarrier(ctx context.Context) error
-	// Propose makes a change and returns when it is applied on this node.
+	// Propose makes a change and returns when it is applied on this node, and does not wait on where the quorum is lost meanwhile.
 	Propose(ctx context.Context, fill func(*storepb.Command)) (*storepb.Result, error)
 	// NewBody begins a message body; store.ErrUnavailable or store.ErrNoSpace when this node cannot take one now.
 	NewBody() (Body, error)
-	// AddMessage ends the body and places the message. It returns when the command was applied on this node.
+	// AddMessage ends the body and places the message. It returns when the command was applied on this node, and does not wait on where the
+	// quorum is lost meanwhile.
 	AddMessage(ctx context.Context, body Body, msg *storepb.AddMessage) (*storepb.Result, error)
 	// OpenBody reads the raw bytes of a body, wherever in the cluster they are.
 	OpenBody(ctx context.Context, id store.BodyID) (BodyReader, error)

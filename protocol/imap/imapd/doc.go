@@ -17,6 +17,6 @@
 // command that needs them is answered NO [UNAVAILABLE] at once, one that is under way when that happens within a few seconds; what needs
 // this node alone (FETCH, SEARCH, flags already known) goes on.
 //
-// Goroutines: one for each connection, started and waited for by Serve; IDLE adds one that waits for the client's line, and APPEND one that
-// looks whether the node can still store; they end with their command.
+// Goroutines: one for each connection, started and waited for by Serve; IDLE adds one that waits for the client's line, which ends with
+// IDLE.
 package imapd

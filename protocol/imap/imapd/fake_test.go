@@ -31,9 +31,7 @@ type fakeStore struct {
 	readBytes  atomic.Int64 // of bodies
 	barriers   atomic.Int64
 	openErr    atomic.Pointer[error]
-	catchUp    func()       // at the next barrier: what other nodes acknowledged becomes known here
-	adding     atomic.Int64 // calls of AddMessage
-	hold       atomic.Bool  // AddMessage waits for the end of its context
+	catchUp    func() // at the next barrier: what other nodes acknowledged becomes known here
 }
 
 type fakeState struct {
@@ -273,12 +271,7 @@ func (*fakeBody) Abort() {}
 func (f *fakeStore) NewBody() (Body, error) { return &fakeBody{}, f.Ready() }
 
 // AddMessage implements Store.
-func (f *fakeStore) AddMessage(ctx context.Context, body Body, msg *storepb.AddMessage) (*storepb.Result, error) {
-	f.adding.Add(1)
-	if f.hold.Load() {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
+func (f *fakeStore) AddMessage(_ context.Context, body Body, msg *storepb.AddMessage) (*storepb.Result, error) {
 	if err := f.proposeErr.Load(); err != nil {
 		return nil, *err
 	}

@@ -11,19 +11,6 @@ import (
 	"github.com/quorumail/quorumail/store"
 )
 
-// The quorum is lost while a message is being stored: whether it was is not known, and the client does not wait for long.
-func TestQuorumLostWhileAppending(t *testing.T) {
-	ts := startServer(t, nil)
-	c := ts.login()
-	ts.store.hold.Store(true)
-	c.send("a APPEND INBOX {8+}\r\nA: 1\r\n\r\n")
-	down := fmt.Errorf("no quorum: %w", store.ErrUnavailable)
-	// Only once the command has begun: a client of a node that is not ready is answered before.
-	waitFor(t, func() bool { return ts.store.adding.Load() > 0 })
-	ts.store.notReady.Store(&down)
-	c.expect("a NO [UNAVAILABLE] ...may have been done...")
-}
-
 // A login at a node that is not ready does not wait, and nobody looks at the password.
 func TestLoginWhileNotReady(t *testing.T) {
 	ts := startServer(t, func(c *Config) {

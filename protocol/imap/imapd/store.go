@@ -3,7 +3,6 @@ package imapd
 import (
 	"context"
 	"errors"
-	"time"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -42,35 +41,6 @@ func (s *session) ready() error {
 		return err
 	}
 	return nil
-}
-
-// readyTick is how often whileReady looks, and readyMisses how often in a row it must find the node not ready: a new leader may be about to
-// be there, and then the wait is not in vain.
-const (
-	readyTick   = 250 * time.Millisecond
-	readyMisses = 4
-)
-
-// whileReady is a context that ends after the given time, and soon after this node cannot work any more: storing a large message may take
-// long, but where the other nodes are gone a client need not wait for what cannot come.
-func (s *session) whileReady(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	go func() {
-		tick := time.NewTicker(readyTick)
-		defer tick.Stop()
-		for misses := 0; misses < readyMisses; {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if misses++; s.ready() == nil {
-					misses = 0
-				}
-			}
-		}
-		cancel()
-	}()
-	return ctx, cancel
 }
 
 // view runs f on a snapshot of this node's state.

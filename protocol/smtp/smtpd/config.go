@@ -59,7 +59,7 @@ type Store interface {
 	// NewBody begins a body; store.ErrUnavailable or store.ErrNoSpace when this node cannot take one now.
 	NewBody() (Body, error)
 	// AddMessage ends the body and places the message. It returns when the command was applied on this node, or with an error of package
-	// store. The result's Placed has an element for each target, in order.
+	// store, and does not wait on where the quorum is lost meanwhile. The result's Placed has an element for each target, in order.
 	AddMessage(ctx context.Context, body Body, msg *storepb.AddMessage) (*storepb.Result, error)
 	// Ready is nil, or says why this node takes no mail now (store.ErrUnavailable, store.ErrNoSpace).
 	Ready() error

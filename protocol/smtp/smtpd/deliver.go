@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 
@@ -125,7 +124,7 @@ func (s *session) copyMessage(t *transaction, w io.Writer, body io.Reader) error
 // place proposes the message.
 func (s *session) place(t *transaction, up Body, summary []byte) (*placement, error) {
 	p, targets := s.targets(t)
-	ctx, cancel := s.whileReady()
+	ctx, cancel := context.WithTimeout(s.w.base, s.srv.cfg.Limits.Accept)
 	defer cancel()
 	msg := &storepb.AddMessage{Summary: summary, Targets: targets, QueueId: t.queueID, EnvelopeFrom: t.from.String()}
 	res, err := s.srv.cfg.Store.AddMessage(ctx, up, msg)
@@ -137,35 +136,6 @@ func (s *session) place(t *transaction, up Body, summary []byte) (*placement, er
 	}
 	p.placed = res.GetPlaced()
 	return p, nil
-}
-
-// readyTick is how often whileReady looks, and readyMisses how often in a row it must find the node not ready: a new leader may be about to
-// be there, and then the wait is not in vain.
-const (
-	readyTick   = 250 * time.Millisecond
-	readyMisses = 4
-)
-
-// whileReady is a context for storing a message: it ends after Limits.Accept, and soon after this node cannot take mail any more. A large
-// message may take long, but where the other nodes are gone a client need not wait for what cannot come.
-func (s *session) whileReady() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(s.w.base, s.srv.cfg.Limits.Accept)
-	go func() {
-		tick := time.NewTicker(readyTick)
-		defer tick.Stop()
-		for misses := 0; misses < readyMisses; {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if misses++; !errors.Is(s.srv.cfg.Store.Ready(), store.ErrUnavailable) {
-					misses = 0
-				}
-			}
-		}
-		cancel()
-	}()
-	return ctx, cancel
 }
 
 // targets lists the accounts that get the message, each once, in the mailbox that the first of its addresses names.

@@ -28,6 +28,5 @@
 //
 // # Goroutines
 //
-// Serve starts one for each connection (greeting and TLS handshake) and the library one or two more, and storing a message one
-// that looks whether the node still can; all end before Serve returns.
+// Serve starts one for each connection (greeting and TLS handshake) and the library one or two more; all end before Serve returns.
 package smtpd

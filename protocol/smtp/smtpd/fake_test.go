@@ -24,7 +24,6 @@ type fakeStore struct {
 	addErr   error
 	codes    map[uint64]uint32 // of targets, by account
 	hold     chan struct{}     // when set, AddMessage waits for it
-	held     chan struct{}     // closed once one waits
 	aborted  int
 }
 
@@ -64,9 +63,6 @@ func (s *fakeStore) NewBody() (Body, error) { return &fakeBody{s: s}, nil }
 
 func (s *fakeStore) AddMessage(ctx context.Context, body Body, msg *storepb.AddMessage) (*storepb.Result, error) {
 	if s.hold != nil {
-		if s.held != nil {
-			close(s.held)
-		}
 		select {
 		case <-s.hold:
 		case <-ctx.Done():

@@ -400,19 +400,6 @@ func TestFullDiskAnswers452(t *testing.T) {
 	c.say("MAIL FROM:<x@remote.example>", "250*")
 }
 
-// The quorum is lost while a message is being stored: whether it was is not known, and the client does not wait for long.
-func TestQuorumLostWhileStoring(t *testing.T) {
-	r := start(t, MX, nil)
-	r.store.hold, r.store.held = make(chan struct{}), make(chan struct{})
-	c := r.dial()
-	c.begin("alice@example.test")
-	c.say("DATA", "354*")
-	c.send("a: b\r\n\r\n.\r\n")
-	<-r.store.held
-	r.store.setReady(fmt.Errorf("no quorum: %w", store.ErrUnavailable))
-	c.expect("451 4.3.0*")
-}
-
 // A node that is not ready does not let a login wait for a read barrier, nor take it for a wrong password.
 func TestLoginWhileNotReady(t *testing.T) {
 	r := start(t, Submission, nil)
