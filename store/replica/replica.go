@@ -35,6 +35,7 @@ type Replica struct {
 
 	hookMu      sync.Mutex
 	credentials []func(store.AccountID) // guarded by hookMu
+	revoked     []func(store.AccountID) // guarded by hookMu
 	settings    []func()                // guarded by hookMu
 
 	wg sync.WaitGroup // of goroutines that may outlive the call that began them
@@ -85,6 +86,14 @@ func (r *Replica) OnCredentials(f func(store.AccountID)) {
 	r.credentials = append(r.credentials, f)
 }
 
+// OnRevoked registers who is told when logins to an account that were right may be right no longer, because a password was changed or
+// removed, or the account suspended or removed, on whatever node. f runs where commands are applied: it must be fast.
+func (r *Replica) OnRevoked(f func(store.AccountID)) {
+	r.hookMu.Lock()
+	defer r.hookMu.Unlock()
+	r.revoked = append(r.revoked, f)
+}
+
 // OnSettings registers who is told when a setting, domain or alias changed. f runs where commands are applied: it must be fast.
 func (r *Replica) OnSettings(f func()) {
 	r.hookMu.Lock()
@@ -128,14 +137,20 @@ func (r *Replica) restored(a *state.Applied) {
 	if err != nil {
 		r.cfg.Logger.Error("list the accounts of a checkpoint", "err", err)
 	}
+	a.Revoked = a.Credentials
 }
 
 func (r *Replica) tellHooks(a state.Applied) {
 	r.hookMu.Lock()
-	credentials, settings := r.credentials, r.settings
+	credentials, revoked, settings := r.credentials, r.revoked, r.settings
 	r.hookMu.Unlock()
 	for _, id := range a.Credentials {
 		for _, f := range credentials {
+			f(id)
+		}
+	}
+	for _, id := range a.Revoked {
+		for _, f := range revoked {
 			f(id)
 		}
 	}

@@ -99,6 +99,9 @@ func (b *batch) putAccount(op *storepb.PutAccount) (*storepb.Result, error) {
 		if a.CredentialGeneration != 0 && a.CredentialGeneration != old.CredentialGeneration {
 			return refuse(store.ErrConflict, "the account %s changed in the meantime", old.Address), nil
 		}
+		if a.Suspended && !old.Suspended {
+			b.applied.Revoked = append(b.applied.Revoked, store.AccountID(a.Id))
+		}
 		a.Address, a.CreatedUnixMs, a.CredentialGeneration = old.Address, old.CreatedUnixMs, old.CredentialGeneration+1
 		b.applied.Credentials = append(b.applied.Credentials, store.AccountID(a.Id))
 		return &storepb.Result{Id: a.Id}, b.save(key(tabAccount, a.Id), a)
@@ -160,6 +163,7 @@ func (b *batch) removeAccount(op *storepb.RemoveAccount) (*storepb.Result, error
 		return nil, err
 	}
 	b.applied.Credentials = append(b.applied.Credentials, store.AccountID(a.Id))
+	b.applied.Revoked = append(b.applied.Revoked, store.AccountID(a.Id))
 	return &storepb.Result{}, b.Delete(key(tabAccount, a.Id))
 }
 
@@ -179,15 +183,20 @@ func (b *batch) putCredential(op *storepb.PutCredential) (*storepb.Result, error
 	if !validCredential(c) {
 		return refuse(store.ErrInvalid, "no proper credential"), nil
 	}
-	if found, err := has(b, key(tabCredential, op.Account, c.Id)); err != nil {
+	found, err := has(b, key(tabCredential, op.Account, c.Id))
+	if err != nil {
 		return nil, err
-	} else if !found {
+	}
+	if !found {
 		if res, err := b.roomIn(key(tabCredential, op.Account), maxCredentials, "credentials"); res != nil || err != nil {
 			return res, err
 		}
 	}
 	if res, err := b.credentialsChanged(op.Account); res != nil || err != nil {
 		return res, err
+	}
+	if found {
+		b.applied.Revoked = append(b.applied.Revoked, store.AccountID(op.Account))
 	}
 	return &storepb.Result{}, b.save(key(tabCredential, op.Account, c.Id), c)
 }
@@ -199,6 +208,7 @@ func (b *batch) removeCredential(op *storepb.RemoveCredential) (*storepb.Result,
 	if res, err := b.credentialsChanged(op.Account); res != nil || err != nil {
 		return res, err
 	}
+	b.applied.Revoked = append(b.applied.Revoked, store.AccountID(op.Account))
 	return &storepb.Result{}, b.Delete(key(tabCredential, op.Account, op.Id))
 }
 

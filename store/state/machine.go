@@ -45,6 +45,7 @@ type Applied struct {
 	Results     []AppliedResult
 	Changed     []MailboxRef
 	Credentials []store.AccountID // accounts whose credentials changed
+	Revoked     []store.AccountID // accounts of which a login that was right may be right no longer
 	Settings    bool
 	Cluster     bool           // the replicated time, the upload epoch or another field of the cluster's record changed
 	Dropped     []store.BodyID // bodies that nothing refers to any longer

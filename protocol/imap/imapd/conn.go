@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/quorumail/quorumail/store"
 )
 
 // errDraining is the end of a wait for the client because the server stops.
@@ -31,6 +33,9 @@ type conn struct {
 	login    time.Time // until then the client must have logged in, whatever it sends; zero once it has
 	draining bool
 	stopped  bool
+
+	account store.AccountID         // who logged in; guarded by Server.mu
+	end     context.CancelCauseFunc // ends the session as draining does; set before it runs
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -157,8 +162,11 @@ func (c *conn) serve(base, draining context.Context) {
 	defer cancel()
 	closed := make(chan struct{})
 	cut := context.AfterFunc(ctx, func() { _ = c.raw.Close(); close(closed) })
+	draining, c.end = context.WithCancelCause(draining)
+	defer c.end(nil)
 	stop := context.AfterFunc(draining, c.drain)
 	defer stop()
+	c.srv.track(c)
 	if c.tls {
 		if err := c.handshake(ctx); err != nil {
 			c.srv.cfg.Logger.Debug("tls refused", "pkg", "imapd", "remote", c.remote, "err", err)

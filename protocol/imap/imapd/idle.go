@@ -75,7 +75,8 @@ func (s *session) idleUntil(ctx context.Context, changed <-chan struct{}, line <
 				return idleLine{}, readFailed(err)
 			}
 		case <-s.draining.Done():
-			return idleLine{}, &byeError{imap.CodeUnavailable, "Server is shutting down"}
+			code, text := s.farewell()
+			return idleLine{}, &byeError{code, text}
 		case <-ctx.Done():
 			return idleLine{}, readFailed(ctx.Err())
 		}

@@ -98,6 +98,17 @@ func (s *session) challenge() ([]byte, error) {
 	return response, nil
 }
 
+// verify asks until no login was revoked meanwhile, so that a session never outlives its password.
+func (s *session) verify(ctx context.Context, user, password string) (Identity, error) {
+	for {
+		since := s.conn.srv.revoked()
+		id, err := s.cfg.Auth.Authenticate(ctx, s.remote, user, password)
+		if err != nil || s.conn.srv.loggedIn(s.conn, id.Account, since) {
+			return id, err
+		}
+	}
+}
+
 // check is the login itself.
 func (s *session) check(ctx context.Context, user, password string) (answer, error) {
 	if err := s.ready(); err != nil { // spares the client the wait for a barrier that cannot come
@@ -106,7 +117,7 @@ func (s *session) check(ctx context.Context, user, password string) (answer, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Limits.Barrier)
 	defer cancel()
-	id, err := s.cfg.Auth.Authenticate(ctx, s.remote, user, password)
+	id, err := s.verify(ctx, user, password)
 	switch {
 	case err == nil:
 		s.cfg.Metrics.Logins.WithLabelValues("ok").Inc()

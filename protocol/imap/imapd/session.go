@@ -81,7 +81,7 @@ func (s *session) run(ctx, draining context.Context) {
 	s.w.Status("", imap.StatusOK, imap.CodeCapability(s.capabilities()), s.cfg.Hostname+" Quorumail IMAP ready")
 	for !s.over && s.w.Err() == nil {
 		if draining.Err() != nil {
-			s.bye(imap.CodeUnavailable, "Server is shutting down")
+			s.bye(s.farewell())
 			break
 		}
 		s.conn.await(s.commandDeadline())
@@ -105,6 +105,14 @@ func (s *session) commandDeadline() time.Time {
 	return time.Now().Add(s.cfg.Limits.Idle)
 }
 
+// farewell is what a client hears whose session the server ends.
+func (s *session) farewell() (imap.Code, string) {
+	if errors.Is(context.Cause(s.draining), errRevoked) {
+		return "", "Your password or account was changed, log in again"
+	}
+	return imap.CodeUnavailable, "Server is shutting down"
+}
+
 // bye tells the client that the session ends, and ends it.
 func (s *session) bye(code imap.Code, text string) {
 	s.w.Status("", imap.StatusBYE, code, text)
@@ -125,7 +133,7 @@ func (s *session) readError(err error) {
 	case errors.As(err, &fatal):
 		s.bye("", upperFirst(fatal.Text))
 	case errors.Is(err, errDraining):
-		s.bye(imap.CodeUnavailable, "Server is shutting down")
+		s.bye(s.farewell())
 	case errors.As(err, &timeout) && timeout.Timeout():
 		s.bye("", "Idle for too long") // RFC 9051 §5.4
 	default:

@@ -268,6 +268,47 @@ func TestDrainEndsSessionsBetweenCommands(t *testing.T) {
 	}
 }
 
+func TestRevokedLoginEndsItsSessions(t *testing.T) {
+	ts := startServer(t, func(c *Config) {
+		c.Auth = AuthFunc(func(_ context.Context, _ netip.Addr, user, _ string) (Identity, error) {
+			return Identity{Account: store.AccountID(len(user))}, nil
+		})
+	})
+	enter := func(user string) *client {
+		c := ts.dial()
+		c.expect("* OK ...")
+		c.ok("a LOGIN " + user + " x")
+		return c
+	}
+	waiting, other, stranger := enter("anna"), enter("an"), ts.dial()
+	stranger.expect("* OK ...")
+	ts.srv.EndSessions(store.AccountID(len("anna")))
+	waiting.expect("* BYE ...")
+	waiting.expect("EOF")
+	other.ok("b NOOP")
+	stranger.ok("c LOGIN anna x") // with a password that is good now
+	stranger.ok("d NOOP")
+}
+
+// A login that was checked with the old password while it was being changed does not become a session.
+func TestLoginThatIsRevokedMeanwhileIsCheckedAgain(t *testing.T) {
+	checks := 0
+	var ts *testServer
+	ts = startServer(t, func(c *Config) {
+		c.Auth = AuthFunc(func(context.Context, netip.Addr, string, string) (Identity, error) {
+			if checks++; checks > 1 {
+				return Identity{}, store.ErrDenied
+			}
+			ts.srv.EndSessions(fakeAccount)
+			return Identity{Account: fakeAccount}, nil
+		})
+	})
+	c := ts.dial()
+	c.expect("* OK ...")
+	c.send("a LOGIN an old")
+	c.expect("a NO [AUTHENTICATIONFAILED] ...")
+}
+
 func TestDrainIsBounded(t *testing.T) {
 	ts := startServer(t, func(c *Config) { c.Limits.Drain = 50 * time.Millisecond })
 	c := ts.login()
