@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/quorumail/quorumail/cluster"
@@ -57,7 +56,7 @@ func Run(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	synctest.Test(t, func(t *testing.T) {
+	Bubble(t, func(t *testing.T) {
 		c := New(t, rand.New(rand.NewPCG(1, 1)), Options{})
 		defer c.Close()
 		for _, b := range parse(string(raw)) {
