@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 
 	"github.com/quorumail/quorumail/cluster/transport"
@@ -206,12 +207,9 @@ func (n *Node) sendCheckpoint(c net.Conn) {
 }
 
 // FetchCheckpoint brings the whole state of a member at address into machine, before this node takes part. The node must be new: what
-// it has of a log is left as it is.
-func FetchCheckpoint(ctx context.Context, p *transport.Port, address, dataDir string, machine Machine) error {
-	return fetchCheckpoint(ctx, p, address, dataDir, machine, durable.OS)
-}
-
-func fetchCheckpoint(ctx context.Context, p *transport.Port, address, dataDir string, machine Machine, disk durable.Disk) error {
+// it has of a log would be dropped. A nil file system is the operating system's.
+func FetchCheckpoint(ctx context.Context, p *transport.Port, address, dataDir string, machine Machine, fs vfs.FS) error {
+	disk := durable.Disk{FS: fs}
 	c, err := openStream(ctx, p, "", address, "checkpoint")
 	if err != nil {
 		return err

@@ -9,9 +9,9 @@
 //
 // # What ends the process
 //
-// OnFatal is called, once, when a write fails, when a write takes longer than Config.Hang (a thread may be stuck in the kernel for
+// OnFatal is called when a write fails, when a write takes longer than Config.Hang (a thread may be stuck in the kernel for
 // ever, and hashicorp/raft keeps leading with a log that it cannot write), and when an entry is not what was written. After that every
-// call fails.
+// call fails, and calls OnFatal again.
 //
 // # Damage is no shorter log
 //

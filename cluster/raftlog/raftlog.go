@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -25,7 +26,7 @@ type Config struct {
 	Dir     string
 	Kind    string        // "wal" (default) or "bolt"
 	Hang    time.Duration // how long a write may take before the disk counts as dead; default 3 s
-	OnFatal func(error)   // must end the process; called once
+	OnFatal func(error)   // must end the process; may be called again until it did
 	Logger  *slog.Logger  // default: silent
 
 	FS           vfs.FS // default: the operating system's; "bolt" can have no other
@@ -71,6 +72,7 @@ type Log struct {
 	end    *endFile
 	cache  *cache
 	size   averageSize
+	first  atomic.Uint64 // the oldest entry, 0 for none
 	watch  *watch
 
 	mu     sync.Mutex
@@ -143,10 +145,11 @@ func (l *Log) openParts(dir string) (err error) {
 }
 
 func (l *Log) checkEnd() error {
-	last, err := l.LastIndex()
+	first, last, err := l.bounds()
 	if err != nil {
 		return err
 	}
+	l.first.Store(first)
 	if !l.end.made {
 		if last > 0 || !l.stable.empty() {
 			return fmt.Errorf("the file that says where the log ends is missing: %w", ErrRot)
@@ -232,8 +235,18 @@ func (l *Log) DeleteRange(first, last uint64) error {
 				return err
 			}
 		}
-		return l.caught(func() error { return l.store.DeleteRange(first, last) })
+		if err := l.caught(func() error { return l.store.DeleteRange(first, last) }); err != nil {
+			return err
+		}
+		return l.findFirst()
 	})
+}
+
+// findFirst notes where the log begins, once it changed.
+func (l *Log) findFirst() error {
+	first, err := l.FirstIndex()
+	l.first.Store(first)
+	return err
 }
 
 // Reset removes every entry.
@@ -265,6 +278,11 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 		if err := l.caught(func() error { return l.store.StoreLogs(sealAll(entries)) }); err != nil {
 			return err
 		}
+		if l.first.Load() == 0 {
+			if err := l.findFirst(); err != nil {
+				return err
+			}
+		}
 		return l.end.note(entries[len(entries)-1].Index)
 	})
 	if err == nil {
@@ -279,6 +297,9 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 func (l *Log) GetLog(index uint64, e *raft.Log) error {
 	if err := l.fatal(); err != nil {
 		return err
+	}
+	if index < l.first.Load() {
+		return raft.ErrLogNotFound // raft-wal still finds what was truncated in its newest file
 	}
 	if l.cache.get(index, e) {
 		return nil
@@ -332,23 +353,25 @@ func (l *Log) hung(what string) {
 	_ = l.fail(fmt.Errorf("%s: it has taken longer than %v, the disk hangs", what, l.cfg.Hang))
 }
 
-// fatal is the error after which nothing is done any more.
+// fatal is the error after which nothing is done any more. Whoever asks ends the process again: Raft must not see the error, for it
+// would go on, or panic.
 func (l *Log) fatal() error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.failed
+	err := l.failed
+	l.mu.Unlock()
+	if err != nil {
+		l.cfg.OnFatal(err)
+	}
+	return err
 }
 
 func (l *Log) fail(err error) error {
 	l.mu.Lock()
-	first := l.failed == nil
-	if first {
+	if l.failed == nil {
 		l.failed = err
 	}
 	l.mu.Unlock()
-	if first {
-		l.cfg.OnFatal(err)
-	}
+	l.cfg.OnFatal(err)
 	return err
 }
 

@@ -203,7 +203,7 @@ func (j *joiner) ask(ctx context.Context) ([]byte, error) {
 func (j *joiner) fetchState(ctx context.Context, port *transport.Port, dataDir string, m cluster.Machine) error {
 	var errs []error
 	for _, a := range j.invite.Addresses {
-		err := cluster.FetchCheckpoint(ctx, port, a, dataDir, m)
+		err := cluster.FetchCheckpoint(ctx, port, a, dataDir, m, nil)
 		if err == nil {
 			return nil
 		}

@@ -1,0 +1,52 @@
+package clustertest
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+// errBroken is what a broken disk says.
+var errBroken = errors.New("input/output error")
+
+// disk is a file system whose writes fail or hang on command.
+type disk struct {
+	vfs.FS
+	mu    sync.Mutex
+	mode  string        // "", "fail" or "hang"; guarded by mu
+	works chan struct{} // closed when it no longer hangs; guarded by mu
+}
+
+func newDisk(under vfs.FS) *disk {
+	d := &disk{works: make(chan struct{})}
+	d.FS = errorfs.Wrap(under, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
+			return nil
+		}
+		return d.write()
+	}))
+	return d
+}
+
+func (d *disk) set(mode string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mode = mode
+	close(d.works)
+	d.works = make(chan struct{})
+}
+
+func (d *disk) write() error {
+	d.mu.Lock()
+	mode, works := d.mode, d.works
+	d.mu.Unlock()
+	switch mode {
+	case "fail":
+		return errBroken
+	case "hang":
+		<-works
+	}
+	return nil
+}
