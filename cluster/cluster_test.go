@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -83,6 +84,8 @@ type lab struct {
 	t       *testing.T
 	ca      *transport.CA
 	members []*member
+	noVotes atomic.Bool  // members get no vote by themselves
+	removed atomic.Value // ServerID of one that is refused
 }
 
 func newLab(t *testing.T, n int) *lab {
@@ -162,6 +165,13 @@ func (l *lab) open(m *member) (*Node, error) {
 		return nil, err
 	}
 	node, err := Open(l.t.Context(), Config{ID: m.id, DataDir: m.dir, Advertise: m.addr, Machine: m.machine, Port: port, Logger: log,
+		MayPromote: func(context.Context, ServerID) bool { return !l.noVotes.Load() },
+		Refuse: func(id ServerID) error {
+			if l.removed.Load() == id {
+				return fmt.Errorf("%s was removed", id)
+			}
+			return nil
+		},
 		OnFatal: func(err error) { l.t.Errorf("%s: %v", m.id, err) }})
 	if err != nil {
 		port.Close()
