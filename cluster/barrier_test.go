@@ -46,7 +46,7 @@ func says(lead *member, add uint64, ms ...*member) {
 }
 
 func TestBarrierNeedsAMajorityOfVotersInItsOwnTerm(t *testing.T) {
-	l := newLab(t, 3)
+	l := newSteadyLab(t, 3)
 	lead, others := l.leader(), l.followers()
 	term := lead.raft.CurrentTerm()
 	if err := lead.confirmTerm(inTime(t), term); err != nil {
@@ -72,7 +72,7 @@ func TestBarrierNeedsAMajorityOfVotersInItsOwnTerm(t *testing.T) {
 }
 
 func TestBarrierNotesItsIndexBeforeItAsks(t *testing.T) {
-	l := newLab(t, 3)
+	l := newSteadyLab(t, 3)
 	lead, others := l.leader(), l.followers()
 	var once sync.Once
 	for _, m := range others {
@@ -96,7 +96,7 @@ func TestBarrierNotesItsIndexBeforeItAsks(t *testing.T) {
 }
 
 func TestReadersShareOnlyRoundsWhoseIndexIsNotNoted(t *testing.T) {
-	l := newLab(t, 3)
+	l := newSteadyLab(t, 3)
 	lead, others := l.leader(), l.followers()
 	reader := others[0]
 	asked, release := make(chan struct{}, 64), make(chan struct{})

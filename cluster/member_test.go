@@ -22,7 +22,7 @@ func (l *lab) add(id ServerID) *member {
 
 // B4: a change of the membership is made only to the configuration that was looked at.
 func TestB4ChangeIsRefusedIfAnotherCameBetween(t *testing.T) {
-	l := newLab(t, 2)
+	l := newSteadyLab(t, 2)
 	lead := l.leader()
 	before := lead.Configuration()
 	if before.Index == 0 {
@@ -63,7 +63,7 @@ func TestB4ChangeIsRefusedIfAnotherCameBetween(t *testing.T) {
 
 // B4: who fell behind again, or does not answer, has not caught up, whatever was seen before.
 func TestB4CaughtUpMeansForSomeTime(t *testing.T) {
-	l := newLab(t, 1)
+	l := newSteadyLab(t, 1)
 	lead := l.leader()
 	x := l.add("x")
 	if err := lead.CaughtUp(inTime(t), x.id); err == nil {
@@ -91,7 +91,7 @@ func TestB4CaughtUpMeansForSomeTime(t *testing.T) {
 
 // B5: a node that was removed is not listened to any more, and hears why.
 func TestB5RemovedNodeIsRefused(t *testing.T) {
-	l := newLab(t, 2)
+	l := newSteadyLab(t, 2)
 	lead := l.leader()
 	x := l.add("x")
 	if err := x.Propose(inTime(t), []byte("while it belongs to us")); err != nil {
@@ -124,7 +124,7 @@ func TestB5RemovedNodeIsRefused(t *testing.T) {
 }
 
 func TestAddingAMemberTwiceIsNoError(t *testing.T) {
-	l := newLab(t, 1)
+	l := newSteadyLab(t, 1)
 	x := l.add("x")
 	lead := l.leader()
 	index := lead.Configuration().Index

@@ -91,7 +91,7 @@ func TestForwardedProposalSurvivesAChangeOfLeader(t *testing.T) {
 }
 
 func TestRefusalsAndUnknownOutcomesAreToldApart(t *testing.T) {
-	l := newLab(t, 3)
+	l := newSteadyLab(t, 3)
 	lead, m := l.leader(), l.followers()[0]
 	var calls atomic.Int64
 	for _, c := range []struct {
@@ -167,7 +167,7 @@ func TestWhatRaftSaysOfAProposal(t *testing.T) {
 }
 
 func TestProposalsWithoutARoomAreRefusedAtOnce(t *testing.T) {
-	l := newLab(t, 3)
+	l := newSteadyLab(t, 3)
 	lead, m := l.leader(), l.followers()[0]
 	if err := m.Propose(inTime(t), make([]byte, MaxCommandBytes+1)); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("a command that is too large: %v", err)
