@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,18 +81,33 @@ type member struct {
 }
 
 type lab struct {
-	t       *testing.T
-	ca      *transport.CA
-	members []*member
+	t         *testing.T
+	ca        *transport.CA
+	members   []*member
+	heartbeat time.Duration
+	noVotes   atomic.Bool  // members get no vote by themselves
+	removed   atomic.Value // ServerID of one that is refused
+}
+
+// newSteadyLab is for tests that speak with one leader and not with whoever leads: with its long heartbeat, a machine that is busy with
+// other things does not move the lead.
+func newSteadyLab(t *testing.T, n int) *lab {
+	t.Helper()
+	return startLab(t, n, 1500*time.Millisecond)
 }
 
 func newLab(t *testing.T, n int) *lab {
+	t.Helper()
+	return startLab(t, n, 0)
+}
+
+func startLab(t *testing.T, n int, heartbeat time.Duration) *lab {
 	t.Helper()
 	ca, err := transport.NewCA("test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{t: t, ca: ca}
+	l := &lab{t: t, ca: ca, heartbeat: heartbeat}
 	for i := range n {
 		m := &member{machine: &notes{}, id: ServerID(fmt.Sprintf("s%d", i)), dir: t.TempDir(), addr: freeAddress(t)}
 		l.members = append(l.members, m)
@@ -161,7 +177,14 @@ func (l *lab) open(m *member) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	node, err := Open(l.t.Context(), Config{ID: m.id, DataDir: m.dir, Advertise: m.addr, Machine: m.machine, Port: port, Logger: log,
+	node, err := Open(l.t.Context(), Config{ID: m.id, DataDir: m.dir, Advertise: m.addr, Machine: m.machine, Port: port, Logger: log, Heartbeat: l.heartbeat,
+		MayPromote: func(context.Context, ServerID) bool { return !l.noVotes.Load() },
+		Refuse: func(id ServerID) error {
+			if l.removed.Load() == id {
+				return fmt.Errorf("%s was removed", id)
+			}
+			return nil
+		},
 		OnFatal: func(err error) { l.t.Errorf("%s: %v", m.id, err) }})
 	if err != nil {
 		port.Close()

@@ -2,10 +2,20 @@
 //
 // Data flow: Propose hands a command to whoever leads and hands it over again after each change of leader; Raft writes it to the log
 // of a majority (durable) and gives it to each node's Machine in the same order. A command may stand in the log more than once: the
-// Machine tells repeats apart. ReadBarrier lets a reader wait for everything that was committed before it asked.
+// Machine tells repeats apart. The leader answers a proposal with one of three words: committed, certainly not appended, or not known;
+// once one attempt ended in the last, so does the proposal, unless a later one succeeds.
 //
-// Goroutines: Raft's own, the port's, one that follows leadership, and on the leader one that promotes caught-up members. Open
-// starts them, Close ends them.
+// ReadBarrier lets a reader wait for everything that was committed before it asked. The leader, which has committed an entry of its own
+// in its term, notes its commit index and then asks the voters for their terms; a majority must say the same. Readers of a node share a
+// question that has not been asked yet. Raft's own VerifyLeader is not enough: it counts answers that were sent before it was called.
+//
+// Membership: AddNonvoter, CaughtUp, AddVoter, RemoveServer, Readdress are the steps; who takes them, and when, is ops/membership's to
+// say. A node listens to every node that has a certificate of the cluster's CA and was not removed (Config.Refuse), also to one that it
+// does not know as a member: it may be the one that is behind.
+//
+// Goroutines: Raft's own, the port's, one that follows leadership, on the leader one that promotes caught-up members if MayPromote lets
+// it, and for each peer one that connects and one that reads. Open starts them, Close ends them. A proposal that Raft holds when it is
+// shut down may leave one behind that waits for Raft's word.
 //
 // Disk: <data>/raft holds the log, term and vote; the Machine keeps its own state, which is Raft's snapshot.
 package cluster

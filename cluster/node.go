@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +34,9 @@ type Config struct {
 	OnFatal   func(error) // must end the process
 	// MayPromote tells on the leader whether a caught-up member may vote. Default: yes.
 	MayPromote func(ctx context.Context, id ServerID) bool
+	// Refuse tells why a node that has a certificate may not take part, such as one that was removed; nil when it may. Default: all may.
+	// Not being a member is no reason: this node may be behind, and must listen to members that it does not know yet.
+	Refuse func(id ServerID) error
 	// Join answers a node that asks to join. Nil refuses all.
 	Join func(ctx context.Context, req []byte) ([]byte, error)
 	// Before is called with the node before anything is applied or served.
@@ -68,10 +73,10 @@ type Node struct {
 	callers  map[ServerID]*transport.Caller                                                  // guarded by mu
 	handlers map[string]func(ctx context.Context, from ServerID, req []byte) ([]byte, error) // guarded by mu
 	streams  map[string]func(ctx context.Context, from ServerID, c net.Conn)                 // guarded by mu
+	follows  map[ServerID]followed                                                           // guarded by mu
 
 	leaderMu     sync.Mutex
 	leaderChange chan struct{} // closed and replaced when the known leader changes; guarded by leaderMu
-	barrierTerm  uint64        // the term in which an own entry is known to be committed; guarded by leaderMu
 
 	ctx    context.Context // ends with Close; only for goroutines of the node itself
 	cancel context.CancelFunc
@@ -82,7 +87,7 @@ type Node struct {
 func Open(ctx context.Context, cfg Config) (*Node, error) {
 	setDefaults(&cfg)
 	n := &Node{cfg: cfg, applied: newWaiter(), callers: map[ServerID]*transport.Caller{}, leaderChange: make(chan struct{}),
-		handlers: map[string]func(context.Context, ServerID, []byte) ([]byte, error){}, streams: map[string]func(context.Context, ServerID, net.Conn){}}
+		handlers: map[string]func(context.Context, ServerID, []byte) ([]byte, error){}, streams: map[string]func(context.Context, ServerID, net.Conn){}, follows: map[ServerID]followed{}}
 	n.pending = pending{max: cfg.MaxPending, maxBytes: cfg.MaxPendingBytes}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	dir := filepath.Join(cfg.DataDir, "raft")
@@ -138,6 +143,9 @@ func setDefaults(cfg *Config) {
 	}
 	if cfg.TrailingEntries == 0 {
 		cfg.TrailingEntries = 262144
+	}
+	if cfg.Refuse == nil {
+		cfg.Refuse = func(ServerID) error { return nil }
 	}
 	if cfg.MayPromote == nil {
 		cfg.MayPromote = func(context.Context, ServerID) bool { return true }
@@ -230,10 +238,11 @@ func (n *Node) Close() error {
 	n.trans.Close()
 	n.cfg.Port.Close()
 	n.mu.Lock()
-	for _, c := range n.callers {
+	callers := slices.Collect(maps.Values(n.callers)) // no new ones come: n.ctx has ended
+	n.mu.Unlock()
+	for _, c := range callers {
 		c.Close()
 	}
-	n.mu.Unlock()
 	n.wg.Wait()
 	return errors.Join(err, n.log.Close())
 }
@@ -268,6 +277,7 @@ func (n *Node) followLeader() {
 			n.leaderChange = make(chan struct{})
 			n.leaderMu.Unlock()
 		case <-promote.C:
+			n.cfg.Port.DropRefused()
 			if n.raft.State() == raft.Leader {
 				n.promoteReady()
 			}

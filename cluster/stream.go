@@ -70,19 +70,24 @@ func (n *Node) serveCalls() {
 	n.Handle("term", n.handleTerm)
 	n.Handle("member", n.handleMember)
 	n.Handle("applied", n.handleApplied)
+	n.cfg.Port.Admit(n.admitted)
 	n.cfg.Port.Handle(transport.ProtoRPC, func(c transport.Conn) {
 		transport.ServeCalls(n.ctx, c, func(ctx context.Context, from, method string, req []byte) ([]byte, error) {
-			n.mu.Lock()
-			h := n.handlers[method]
-			n.mu.Unlock()
-			if h == nil {
-				return nil, fmt.Errorf("there is no call %q", method)
-			}
-			return h(ctx, ServerID(from), req)
+			return n.answer(ctx, ServerID(from), method, req)
 		})
 	})
 	n.cfg.Port.Handle(transport.ProtoBulk, n.serveStream)
 	n.cfg.Port.Handle(transport.ProtoJoin, n.serveJoin)
+}
+
+func (n *Node) answer(ctx context.Context, from ServerID, method string, req []byte) ([]byte, error) {
+	n.mu.Lock()
+	h := n.handlers[method]
+	n.mu.Unlock()
+	if h == nil {
+		return nil, fmt.Errorf("there is no call %q", method)
+	}
+	return h(ctx, from, req)
 }
 
 // Handle registers who answers a call of other nodes.
@@ -107,28 +112,36 @@ func (n *Node) Call(ctx context.Context, to ServerID, method string, req []byte)
 
 func (n *Node) call(ctx context.Context, to ServerID, method string, req []byte) (res []byte, sent bool, err error) {
 	if to == n.cfg.ID {
-		n.mu.Lock()
-		h := n.handlers[method]
-		n.mu.Unlock()
-		res, err = h(ctx, to, req)
+		res, err = n.answer(ctx, to, method, req)
 		return res, true, err
 	}
-	n.mu.Lock()
-	c := n.callers[to]
-	if c == nil {
-		c = transport.NewCaller(func(ctx context.Context) (net.Conn, error) {
-			addr, ok := n.addressOf(to)
-			if !ok {
-				return nil, fmt.Errorf("%s is no member", to)
-			}
-			dial, cancel := context.WithTimeout(ctx, 2*time.Second)
-			defer cancel()
-			return n.cfg.Port.Dial(dial, transport.ProtoRPC, string(to), addr)
-		})
-		n.callers[to] = c
+	c, err := n.callerOf(to)
+	if err != nil {
+		return nil, false, err
 	}
-	n.mu.Unlock()
 	return c.Call(ctx, method, req)
+}
+
+func (n *Node) callerOf(to ServerID) (*transport.Caller, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c := n.callers[to]; c != nil {
+		return c, nil
+	}
+	if n.ctx.Err() != nil {
+		return nil, errStopping
+	}
+	c := transport.NewCaller(n.ctx, func(ctx context.Context) (net.Conn, error) {
+		addr, ok := n.addressOf(to)
+		if !ok {
+			return nil, fmt.Errorf("%s is no member", to)
+		}
+		dial, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		return n.cfg.Port.Dial(dial, transport.ProtoRPC, string(to), addr)
+	})
+	n.callers[to] = c
+	return c, nil
 }
 
 // OpenStream opens a stream of its own to a member. A first line names the method.
@@ -145,27 +158,37 @@ func openStream(ctx context.Context, p *transport.Port, id, addr, method string)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.WriteString(c, method+"\n"); err != nil {
+	err = c.SetWriteDeadline(time.Now().Add(streamTimeout))
+	if err == nil {
+		_, err = io.WriteString(c, method+"\n")
+	}
+	if err == nil {
+		err = c.SetWriteDeadline(time.Time{})
+	}
+	if err != nil {
 		c.Close()
-		return nil, err
+		return nil, fmt.Errorf("open the stream %q to the node at %s: %w", method, addr, err)
 	}
 	return c, nil
 }
 
+// streamTimeout bounds the first line of a stream.
+const streamTimeout = 10 * time.Second
+
 func (n *Node) serveStream(c transport.Conn) {
 	defer c.Close()
 	r := bufio.NewReaderSize(c, 64<<10)
-	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(streamTimeout)); err != nil {
 		return
 	}
-	method, err := r.ReadString('\n')
+	line, err := r.ReadSlice('\n') // no longer than the buffer
 	if err != nil {
 		return
 	}
 	if err := c.SetReadDeadline(time.Time{}); err != nil {
 		return
 	}
-	method = method[:len(method)-1]
+	method := string(line[:len(line)-1])
 	n.mu.Lock()
 	h := n.streams[method]
 	n.mu.Unlock()

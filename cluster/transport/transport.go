@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"container/list"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -8,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -21,8 +24,18 @@ const (
 	ProtoJoin = "qm-join/1"
 )
 
-// handshakeTimeout bounds a connection that has not yet shown who it is.
-const handshakeTimeout = 5 * time.Second
+// A connection that has not yet shown who it is lives this long; when there are too many of them the oldest goes, so that a flood of
+// strangers cannot keep the nodes from each other: a node's own handshake takes milliseconds.
+const (
+	handshakeTimeout = 5 * time.Second
+	maxHandshakes    = 128
+)
+
+// Who joins has shown no certificate: few at a time, and not for long.
+const (
+	joinTimeout = time.Minute
+	maxJoining  = 16
+)
 
 // Config says who this node is on the wire.
 type Config struct {
@@ -63,9 +76,12 @@ type Port struct {
 	cert     tls.Certificate
 	roots    *x509.CertPool
 	mu       sync.Mutex
-	handlers map[string]func(Conn)  // guarded by mu
-	open     map[*tls.Conn]struct{} // in both directions; guarded by mu
-	closed   bool                   // guarded by mu
+	handlers map[string]func(Conn) // guarded by mu
+	admit    func(id string) error // nil admits every node of the cluster's CA; guarded by mu
+	open     map[*tracked]struct{} // in both directions; guarded by mu
+	shaking  *list.List            // net.Conn, the oldest first; guarded by mu
+	joining  int                   // guarded by mu
+	closed   bool                  // guarded by mu
 	running  sync.WaitGroup
 }
 
@@ -88,11 +104,11 @@ func Open(cfg Config) (*Port, error) {
 	if cfg.Network == nil {
 		cfg.Network = tcp{}
 	}
-	p := &Port{cfg: cfg, cert: cert, roots: roots, handlers: map[string]func(Conn){}, open: map[*tls.Conn]struct{}{}}
+	p := &Port{cfg: cfg, cert: cert, roots: roots, handlers: map[string]func(Conn){}, open: map[*tracked]struct{}{}, shaking: list.New()}
 	p.server = &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: p.configFor}
 	p.listener, err = cfg.Network.Listen(cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen for the other nodes: %w", err)
+		return nil, fmt.Errorf("listen for the other nodes at %s (is another program there?): %w", cfg.Listen, err)
 	}
 	return p, nil
 }
@@ -135,70 +151,166 @@ func (p *Port) Serve() {
 }
 
 func (p *Port) accept(raw net.Conn) {
-	c := tls.Server(raw, p.server)
-	err := raw.SetDeadline(time.Now().Add(handshakeTimeout))
-	if err == nil {
-		err = c.Handshake()
-	}
-	if err == nil {
-		err = raw.SetDeadline(time.Time{})
-	}
+	c, err := p.handshake(raw)
 	if err != nil {
 		raw.Close()
+		p.cfg.Logger.Debug("a connection to the port of the cluster came to nothing", "pkg", "transport", "conn", raw.RemoteAddr().String(), "err", err)
 		return // a stranger, or a peer that went away
 	}
-	cs := c.ConnectionState()
-	from := ""
-	if cs.NegotiatedProtocol != ProtoJoin {
-		id, err := peerID(cs)
-		if err != nil {
-			c.Close()
+	proto, from := c.ConnectionState().NegotiatedProtocol, ""
+	if proto != ProtoJoin {
+		if from, err = peerID(c.ConnectionState()); err != nil {
+			raw.Close()
 			return
 		}
-		from = id
 	}
-	p.mu.Lock()
-	h := p.handlers[cs.NegotiatedProtocol]
-	p.mu.Unlock()
-	if h == nil || !p.track(c) {
+	t, h := p.track(c, proto, from)
+	if h == nil {
 		raw.Close()
 		return
 	}
-	h(Conn{&tracked{Conn: c, port: p}, from})
+	h(Conn{t, from})
 }
 
-// track notes an open connection, for Close to cut; not when the port is closed.
-func (p *Port) track(c *tls.Conn) bool {
+func (p *Port) handshake(raw net.Conn) (*tls.Conn, error) {
+	keepAlive(raw)
+	leave := p.enterHandshake(raw)
+	defer leave()
+	c := tls.Server(raw, p.server)
+	if err := raw.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		return nil, err
+	}
+	if err := c.Handshake(); err != nil {
+		return nil, err
+	}
+	return c, raw.SetDeadline(time.Time{})
+}
+
+func (p *Port) enterHandshake(raw net.Conn) (leave func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.closed {
-		p.open[c] = struct{}{}
+	if p.shaking.Len() >= maxHandshakes {
+		oldest := p.shaking.Front()
+		oldest.Value.(net.Conn).Close()
+		p.shaking.Remove(oldest)
 	}
-	return !p.closed
+	e := p.shaking.PushBack(raw)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.shaking.Remove(e) // does nothing if it was pushed out
+	}
+}
+
+// track decides who serves a connection, nil for nobody, and remembers it.
+func (p *Port) track(c *tls.Conn, proto, from string) (*tracked, func(Conn)) {
+	t := &tracked{Conn: c, port: p, from: from, joining: proto == ProtoJoin}
+	if err := p.refusal(t); err != nil {
+		if proto == ProtoRPC {
+			sayWhy(c, err)
+		}
+		p.cfg.Logger.Info("refuse a connection", "pkg", "transport", "node", from, "conn", c.RemoteAddr().String(), "err", err)
+		return nil, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || p.handlers[proto] == nil {
+		return nil, nil
+	}
+	if t.joining {
+		if p.joining >= maxJoining || c.SetDeadline(time.Now().Add(joinTimeout)) != nil {
+			return nil, nil
+		}
+		p.joining++
+	}
+	p.open[t] = struct{}{}
+	return t, p.handlers[proto]
+}
+
+// refusal asks without the port's lock, which Close needs even when whoever is asked is stuck.
+func (p *Port) refusal(t *tracked) error {
+	p.mu.Lock()
+	admit := p.admit
+	p.mu.Unlock()
+	if t.joining || admit == nil || t.from == "" {
+		return nil
+	}
+	return admit(t.from)
+}
+
+// Admit registers who decides whether the node id may connect; its error is logged.
+func (p *Port) Admit(admit func(id string) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.admit = admit
+}
+
+// DropRefused cuts the connections of nodes that are no longer admitted.
+func (p *Port) DropRefused() {
+	p.mu.Lock()
+	open := slices.Collect(maps.Keys(p.open))
+	p.mu.Unlock()
+	verdicts := map[string]error{}
+	for _, t := range open {
+		if t.joining {
+			continue
+		}
+		verdict, asked := verdicts[t.from]
+		if !asked {
+			verdict = p.refusal(t)
+			verdicts[t.from] = verdict
+		}
+		if verdict != nil {
+			t.NetConn().Close() // who serves it closes it, and it is forgotten
+		}
+	}
 }
 
 // tracked forgets itself in the port when it is closed.
 type tracked struct {
 	*tls.Conn
-	port *Port
+	port    *Port
+	from    string // the peer; empty where it is not known
+	joining bool
 }
 
 func (t *tracked) Close() error {
 	t.port.mu.Lock()
-	delete(t.port.open, t.Conn)
+	if _, open := t.port.open[t]; open {
+		delete(t.port.open, t)
+		if t.joining {
+			t.port.joining--
+		}
+	}
 	t.port.mu.Unlock()
-	return t.Conn.NetConn().Close() // no close_notify: it could block on a peer that does not read
+	return t.NetConn().Close() // no close_notify: it could block on a peer that does not read
 }
+
+// dial connects by TLS, and notices when the peer's machine goes away without a word.
+func dial(ctx context.Context, via Network, proto, address string, c *tls.Config) (*tls.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	raw, err := via.Dial(ctx, proto, address)
+	if err != nil {
+		return nil, err
+	}
+	keepAlive(raw)
+	conn := tls.Client(raw, c)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// dialed is a connection without a port, closed as tracked is.
+type dialed struct{ *tls.Conn }
+
+func (d dialed) Close() error { return d.NetConn().Close() }
 
 // Dial connects to the node id at address; an empty id takes any node of the cluster.
 func (p *Port) Dial(ctx context.Context, proto, id, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
-	raw, err := p.cfg.Network.Dial(ctx, proto, address)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the node at %s: %w", address, err)
-	}
-	c := tls.Client(raw, &tls.Config{
+	c, err := dial(ctx, p.cfg.Network, proto, address, &tls.Config{
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{p.cert}, NextProtos: []string{proto},
 		InsecureSkipVerify: true, // the name is checked below, for an address says nothing about who listens there
 		VerifyConnection: func(cs tls.ConnectionState) error {
@@ -211,20 +323,23 @@ func (p *Port) Dial(ctx context.Context, proto, id, address string) (net.Conn, e
 			}
 			return err
 		}})
-	if err := c.HandshakeContext(ctx); err != nil {
-		raw.Close()
+	if err != nil {
 		return nil, fmt.Errorf("connect to the node at %s: %w", address, err)
 	}
-	if !p.track(c) {
-		raw.Close()
+	t := &tracked{Conn: c, port: p, from: id}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		c.NetConn().Close()
 		return nil, fmt.Errorf("connect to the node at %s: %w", address, net.ErrClosed)
 	}
-	return &tracked{Conn: c, port: p}, nil
+	p.open[t] = struct{}{}
+	return t, nil
 }
 
 // DialJoin connects to a cluster of which only the pin of its authority is known.
 func DialJoin(ctx context.Context, address string, pin [32]byte) (net.Conn, error) {
-	d := &tls.Dialer{NetDialer: &net.Dialer{Timeout: handshakeTimeout}, Config: &tls.Config{
+	c, err := dial(ctx, tcp{}, ProtoJoin, address, &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{ProtoJoin},
 		InsecureSkipVerify: true, // the pin decides
 		VerifyConnection: func(cs tls.ConnectionState) error {
@@ -236,25 +351,23 @@ func DialJoin(ctx context.Context, address string, pin [32]byte) (net.Conn, erro
 			roots.AddCert(last)
 			_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots})
 			return err
-		}}}
-	c, err := d.DialContext(ctx, "tcp", address)
+		}})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the cluster at %s: %w", address, err)
 	}
-	return c, nil
+	return dialed{c}, nil
 }
 
 // Close cuts every connection, also when a thread is stuck in the kernel.
 func (p *Port) Close() {
 	p.mu.Lock()
 	p.closed = true
-	open := make([]*tls.Conn, 0, len(p.open))
-	for c := range p.open {
-		open = append(open, c)
+	for e := p.shaking.Front(); e != nil; e = e.Next() {
+		e.Value.(net.Conn).Close()
+	}
+	for t := range p.open {
+		t.NetConn().Close()
 	}
 	p.mu.Unlock()
 	p.listener.Close()
-	for _, c := range open {
-		c.NetConn().Close()
-	}
 }

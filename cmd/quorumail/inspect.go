@@ -28,9 +28,9 @@ func statusCommand() *cobra.Command {
 		}
 		var rows [][]string
 		for _, m := range st.Members {
-			rows = append(rows, []string{m.Name, m.ID, m.Address, strconv.FormatBool(m.Voter), strconv.FormatBool(m.Alive)})
+			rows = append(rows, memberRow(m))
 		}
-		return show(cmd, st, "NODE ID ADDRESS VOTES ALIVE", rows)
+		return show(cmd, st, "NODE ID ADDRESS VOTES STATE VERSION LAG LOAD HEALTH", rows)
 	}})
 }
 
@@ -45,16 +45,6 @@ func inviteCommand() *cobra.Command {
 		return nil
 	}}
 	c.Flags().Int("minutes", 60, "how long the token is good for")
-	return c
-}
-
-func nodeCommand() *cobra.Command {
-	c := &cobra.Command{Use: "node", Short: "Members of the cluster"}
-	c.AddCommand(&cobra.Command{Use: "remove ID", Short: "Remove a node for ever, such as one whose disk is lost; its replacement joins under a new id", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			_, err := call[admin.Empty](cmd, "node.remove", admin.NodeRequest{ID: args[0]})
-			return err
-		}})
 	return c
 }
 

@@ -9,6 +9,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,6 +21,7 @@ import (
 	"github.com/quorumail/quorumail/ops/admin"
 	"github.com/quorumail/quorumail/ops/config"
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/durable"
 	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
 )
@@ -60,14 +65,17 @@ type joinRequest struct {
 }
 
 type joinResponse struct {
-	Cert []byte `json:"cert"`
-	CA   []byte `json:"ca"`
+	Cert  []byte `json:"cert"`
+	CA    []byte `json:"ca"`
+	Error string `json:"error,omitempty"`
+	Final bool   `json:"final,omitempty"` // asking again does not help
 }
 
 // Names of the cluster's secrets in the replicated state.
 const (
-	secretCACert = "ca.cert"
-	secretCAKey  = "ca.key"
+	secretCACert     = "ca.cert"
+	secretCAKey      = "ca.key"
+	secretGossipKeys = "gossip.keys"
 )
 
 func (n *node) makeInvite(ctx context.Context, r admin.InviteRequest) (admin.InviteResponse, error) {
@@ -119,84 +127,168 @@ func (n *node) authority() (*transport.CA, error) {
 	return transport.ParseCA(cert, key)
 }
 
-// admit answers a node that wants to join: the invite is used up by its server id, which may ask again.
+// admit answers a node that wants to join.
 func (n *node) admit(ctx context.Context, raw []byte) ([]byte, error) {
 	var r joinRequest
 	if err := json.Unmarshal(raw, &r); err != nil {
 		return nil, fmt.Errorf("read the request: %w", err)
 	}
-	incarnation, err := hex.DecodeString(r.DataIncarnation)
+	res, err := n.admitOne(ctx, r)
 	if err != nil {
-		return nil, fmt.Errorf("read the request: %w", err)
+		n.log.Info("a node was not let in", "pkg", "main", "node", r.ID, "name", r.Name, "address", r.Address, "err", err)
+		res = joinResponse{Error: err.Error(), Final: errors.Is(err, store.ErrDenied) || errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrInvalid)}
+	}
+	return json.Marshal(res)
+}
+
+// admitOne uses the invite up for the server id, which may ask again: for a certificate until it is a member, and then to hear that it is.
+func (n *node) admitOne(ctx context.Context, r joinRequest) (joinResponse, error) {
+	incarnation, err := r.check()
+	if err != nil {
+		return joinResponse{}, err
+	}
+	member := false
+	for _, m := range n.cluster.Configuration().Servers {
+		member = member || m.ID == cluster.ServerID(r.ID)
+	}
+	if member && !r.Ready {
+		return joinResponse{}, fmt.Errorf("the node %s is a member already: %w", r.ID, store.ErrDenied)
 	}
 	hash := sha256.Sum256([]byte(r.Secret))
 	record := &storepb.Server{Id: r.ID, Name: r.Name, Address: r.Address, DataIncarnation: incarnation, MaxVersion: state.CommandVersion}
 	if _, err := n.replica.Propose(ctx, func(c *storepb.Command) {
 		c.Op = &storepb.Command_ConsumeInvite{ConsumeInvite: &storepb.ConsumeInvite{SecretHash: hash[:], Server: r.ID, Record: record}}
 	}); err != nil {
-		return nil, err
+		return joinResponse{}, err
 	}
 	if r.Ready {
-		return []byte("{}"), n.cluster.AddNonvoter(ctx, cluster.ServerID(r.ID), r.Address)
+		return joinResponse{}, n.cluster.AddNonvoter(ctx, cluster.ServerID(r.ID), r.Address)
 	}
 	ca, err := n.authority()
 	if err != nil {
-		return nil, err
+		return joinResponse{}, err
 	}
 	cert, err := ca.SignNode(r.CSR, r.ID)
 	if err != nil {
-		return nil, err
+		return joinResponse{}, fmt.Errorf("%w: %w", store.ErrInvalid, err)
 	}
-	return json.Marshal(joinResponse{Cert: cert, CA: ca.PEM()})
+	return joinResponse{Cert: cert, CA: ca.PEM()}, nil
 }
+
+// check refuses what no node of ours says of itself: it comes from somebody who has shown no certificate.
+func (r joinRequest) check() (incarnation []byte, err error) {
+	incarnation, err = hex.DecodeString(r.DataIncarnation)
+	id, iderr := hex.DecodeString(r.ID)
+	if err != nil || iderr != nil || len(incarnation) != 16 || len(id) != 8 || r.ID != strings.ToLower(r.ID) {
+		return nil, fmt.Errorf("the id of the node or of its data is none: %w", store.ErrInvalid)
+	}
+	if _, _, err := net.SplitHostPort(r.Address); err != nil || len(r.Address) > 300 || len(r.Name) > 63 || r.Name == "" {
+		return nil, fmt.Errorf("the name or the address of the node is none: %w", store.ErrInvalid)
+	}
+	return incarnation, nil
+}
+
+// joinFile keeps, until the node is a member, what it takes to go on with joining: an invite is good for one server id only.
+const joinFile = "joining.json"
 
 // joiner is this node while it joins.
 type joiner struct {
-	invite invite
-	pin    [32]byte
-	req    joinRequest
+	Token    string      `json:"token"`
+	Identity identity    `json:"identity"`
+	Key      []byte      `json:"key"`
+	Request  joinRequest `json:"request"`
+
+	invite   invite
+	pin      [32]byte
+	hasState bool // node.json is there: only membership is missing
 }
 
-// askToJoin makes this node's identity and gets its certificate. What it saves is not yet a node: node.json comes last.
-func askToJoin(ctx context.Context, cfg *config.Config, token string) (identity, *joiner, credentials, error) {
-	id := newIdentity(false)
-	inv, pin, err := parseToken(token)
-	if err != nil {
-		return id, nil, credentials{}, err
-	}
-	key, csr, err := transport.NewKey()
-	if err != nil {
-		return id, nil, credentials{}, err
-	}
-	j := &joiner{inv, pin, joinRequest{Secret: inv.Secret, ID: string(id.ID), Name: cfg.Name, Address: cfg.Cluster.Advertise, DataIncarnation: id.DataIncarnation, CSR: csr}}
-	raw, err := j.ask(ctx)
-	if err != nil {
-		return id, nil, credentials{}, err
-	}
-	var res joinResponse
-	if err := json.Unmarshal(raw, &res); err != nil {
-		return id, nil, credentials{}, fmt.Errorf("read the cluster's answer: %w", err)
-	}
-	return id, j, credentials{res.Cert, key, res.CA}, nil
-}
-
-// ask tries each address of the invite.
-func (j *joiner) ask(ctx context.Context) ([]byte, error) {
-	raw, err := json.Marshal(j.req)
+// newJoiner goes on with a joining that was begun with this token, or begins. It is nil when there is neither.
+func newJoiner(cfg *config.Config, token string) (*joiner, error) {
+	j, err := loadJoiner(cfg.DataDir)
 	if err != nil {
 		return nil, err
+	}
+	if j != nil && (token == "" || token == j.Token) {
+		j.hasState = false
+		j.Request.Name, j.Request.Address = cfg.Name, cfg.Cluster.Advertise
+		return j, nil
+	}
+	if token == "" {
+		return nil, nil
+	}
+	j = &joiner{Token: token, Identity: newIdentity(false)}
+	if j.invite, j.pin, err = parseToken(token); err != nil {
+		return nil, err
+	}
+	var csr []byte
+	if j.Key, csr, err = transport.NewKey(); err != nil {
+		return nil, err
+	}
+	j.Request = joinRequest{Secret: j.invite.Secret, ID: string(j.Identity.ID), Name: cfg.Name, Address: cfg.Cluster.Advertise, DataIncarnation: j.Identity.DataIncarnation, CSR: csr}
+	raw, err := json.Marshal(j)
+	if err != nil {
+		return nil, err
+	}
+	return j, durable.WriteFile(filepath.Join(cfg.DataDir, joinFile), raw, 0o600)
+}
+
+// loadJoiner is nil when this node is not joining.
+func loadJoiner(dataDir string) (*joiner, error) {
+	raw, err := os.ReadFile(filepath.Join(dataDir, joinFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what is known of joining: %w", err)
+	}
+	j := &joiner{hasState: true}
+	if err := json.Unmarshal(raw, j); err != nil {
+		return nil, fmt.Errorf("read %s: %w", joinFile, err)
+	}
+	j.invite, j.pin, err = parseToken(j.Token)
+	return j, err
+}
+
+// askToJoin gets this node's certificate. What it saves is not yet a node: node.json comes last.
+func (j *joiner) askToJoin(ctx context.Context) (credentials, error) {
+	res, err := j.ask(ctx)
+	if err != nil {
+		return credentials{}, err
+	}
+	return credentials{res.Cert, j.Key, res.CA}, nil
+}
+
+// errFinal marks a refusal that asking again does not change.
+var errFinal = errors.New("the cluster refuses")
+
+// ask tries each address of the invite.
+func (j *joiner) ask(ctx context.Context) (joinResponse, error) {
+	raw, err := json.Marshal(j.Request)
+	if err != nil {
+		return joinResponse{}, err
 	}
 	var errs []error
 	for _, a := range j.invite.Addresses {
 		try, cancel := context.WithTimeout(ctx, 30*time.Second)
-		res, err := cluster.Join(try, a, j.pin, raw)
+		answer, err := cluster.Join(try, a, j.pin, raw)
 		cancel()
+		var res joinResponse
 		if err == nil {
+			err = json.Unmarshal(answer, &res)
+		}
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", a, err))
+		case res.Final:
+			return res, fmt.Errorf("%w: %s", errFinal, res.Error)
+		case res.Error != "":
+			errs = append(errs, fmt.Errorf("%s: %s", a, res.Error))
+		default:
 			return res, nil
 		}
-		errs = append(errs, err)
 	}
-	return nil, errors.Join(errs...)
+	return joinResponse{}, errors.Join(errs...)
 }
 
 // fetchState brings the state of a member, before this node is one.
@@ -213,8 +305,20 @@ func (j *joiner) fetchState(ctx context.Context, port *transport.Port, dataDir s
 }
 
 // becomeMember asks, until it is heard, that this node be added as a member that does not vote yet.
-func (j *joiner) becomeMember(ctx context.Context) error {
-	j.req.Ready = true
-	_, err := j.ask(ctx)
-	return err
+func (j *joiner) becomeMember(ctx context.Context, dataDir string, log *slog.Logger) error {
+	j.Request.Ready = true
+	for {
+		_, err := j.ask(ctx)
+		if err == nil {
+			return durable.Remove(filepath.Join(dataDir, joinFile))
+		}
+		if errors.Is(err, errFinal) || ctx.Err() != nil {
+			return fmt.Errorf("become a member: %w", err)
+		}
+		log.Warn("this node is no member yet, and asks again", "pkg", "main", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
 }

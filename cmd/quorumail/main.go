@@ -37,7 +37,7 @@ func rootCommand() *cobra.Command {
 		Version:       version,
 	}
 	root.PersistentFlags().StringP("config", "c", "/etc/quorumail/node.toml", "this node's configuration file")
-	root.AddCommand(serveCommand(), devCommand(), configCommand(), statusCommand(), inviteCommand(), nodeCommand(), adminCommand(),
+	root.AddCommand(serveCommand(), devCommand(), configCommand(), statusCommand(), inviteCommand(), nodeCommand(), clusterCommand(), adminCommand(),
 		accountCommand(), domainCommand(), aliasCommand("alias"), aliasCommand("group"), setCommand(), checkCommand(), benchCommand())
 	checkUsage(root)
 	return root

@@ -20,6 +20,7 @@ import (
 	"github.com/quorumail/quorumail/ops/admin"
 	"github.com/quorumail/quorumail/ops/config"
 	"github.com/quorumail/quorumail/ops/directory"
+	"github.com/quorumail/quorumail/ops/membership"
 	"github.com/quorumail/quorumail/protocol/imap/imapd"
 	"github.com/quorumail/quorumail/protocol/smtp/smtpd"
 	"github.com/quorumail/quorumail/store"
@@ -65,6 +66,8 @@ type node struct {
 	machine   *state.Machine
 	replica   *replica.Replica
 	cluster   *cluster.Node
+	members   *membership.Manager
+	talker    *membership.Talker
 	directory *directory.Directory
 	admin     *admin.Server
 	listeners addresses
@@ -103,8 +106,12 @@ func (n *node) identify(ctx context.Context, o serveOptions) (credentials, *join
 		if err := n.id.countStart(n.cfg.DataDir); err != nil {
 			return credentials{}, nil, err
 		}
+		j, err := loadJoiner(n.cfg.DataDir)
+		if err != nil {
+			return credentials{}, nil, err
+		}
 		creds, err := loadCredentials(n.cfg.DataDir)
-		return creds, nil, err
+		return creds, j, err
 	case !errors.Is(err, os.ErrNotExist):
 		return credentials{}, nil, err
 	case o.init:
@@ -113,10 +120,14 @@ func (n *node) identify(ctx context.Context, o serveOptions) (credentials, *join
 		}
 		creds, err := loadCredentials(n.cfg.DataDir)
 		return creds, nil, err
-	case o.join != "":
-		var j *joiner
-		var creds credentials
-		n.id, j, creds, err = askToJoin(ctx, n.cfg, o.join)
+	}
+	j, err := newJoiner(n.cfg, o.join)
+	if err != nil {
+		return credentials{}, nil, err
+	}
+	if j != nil {
+		n.id = j.Identity
+		creds, err := j.askToJoin(ctx)
 		return creds, j, err
 	}
 	return credentials{}, nil, fmt.Errorf("%s holds no node yet: start with --init to found a cluster, or with --join TOKEN to join one", n.cfg.DataDir)
@@ -145,7 +156,7 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 	if err != nil {
 		return err
 	}
-	if j != nil {
+	if j != nil && !j.hasState {
 		if err := j.fetchState(ctx, port, n.cfg.DataDir, machine{n.machine}); err != nil {
 			port.Close()
 			return fmt.Errorf("fetch the state of the cluster: %w", err)
@@ -170,14 +181,14 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 		return err
 	}
 	n.cluster, err = cluster.Open(ctx, cluster.Config{ID: n.id.ID, DataDir: n.cfg.DataDir, Advertise: n.cfg.Cluster.Advertise, Machine: machine{n.machine}, Port: port,
-		LogStore: n.cfg.Raft.LogStore, Heartbeat: n.cfg.Raft.Heartbeat, SnapshotEntries: uint64(n.cfg.Raft.SnapshotEntries), Logger: n.log, OnFatal: n.fatal, MayPromote: n.mayPromote, Join: n.admit,
+		LogStore: n.cfg.Raft.LogStore, Heartbeat: n.cfg.Raft.Heartbeat, SnapshotEntries: uint64(n.cfg.Raft.SnapshotEntries), Logger: n.log, OnFatal: n.fatal,
+		Join: n.admit, Refuse: n.refuse,
+		MayPromote: func(context.Context, cluster.ServerID) bool { return false }, // that is ops/membership's
 		Before: func(c *cluster.Node) {
 			n.cluster, log.n = c, c
 			pp.open(c)
 			c.Handle(methodSpent, answerSpent)
-			c.Handle("failed-logins", func(_ context.Context, _ cluster.ServerID, batch []byte) ([]byte, error) {
-				return nil, n.directory.Receive(batch)
-			})
+			n.openMembership()
 		}})
 	if err != nil {
 		port.Close()
@@ -225,12 +236,6 @@ func (n *node) undeleteWindow() time.Duration {
 	return config.MailboxUndeleteWindow.From(n.directory.Lookup)
 }
 
-// mayPromote asks a member whether it holds every live body: the state alone does not decide that (B4).
-func (n *node) mayPromote(ctx context.Context, id cluster.ServerID) bool {
-	missing, err := n.replica.MissingAt(ctx, store.ServerID(id))
-	return err == nil && missing == 0
-}
-
 // run serves until ctx ends.
 func (n *node) run(ctx context.Context, j *joiner) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -248,6 +253,8 @@ func (n *node) run(ctx context.Context, j *joiner) (err error) {
 	}
 	defer func() { stop(); wg.Wait(); err = errors.Join(err, n.replica.Close()) }()
 	start("replica", background, n.replica.Run)
+	start("membership", background, n.members.Run)
+	start("gossip", background, n.talker.Run)
 	start("failed logins", background, n.shareFailedLogins)
 	if n.admin, err = admin.New(n.cfg.DataDir, n.log); err != nil {
 		return err
@@ -306,7 +313,7 @@ func (n *node) run(ctx context.Context, j *joiner) (err error) {
 // settle makes this node part of the cluster, the first time.
 func (n *node) settle(ctx context.Context, j *joiner) error {
 	if j != nil {
-		return j.becomeMember(ctx)
+		return j.becomeMember(ctx, n.cfg.DataDir, n.log)
 	}
 	path := filepath.Join(n.cfg.DataDir, authorityKeyFile)
 	key, err := os.ReadFile(path)
@@ -443,32 +450,4 @@ func newLogger(cfg *config.Config, level *slog.LevelVar) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-}
-
-// shareFailedLogins tells the other nodes every second of failed logins here, so that guessing is slowed at all of them. The log never
-// hears of it: a stranger must not be able to write there.
-func (n *node) shareFailedLogins(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		batch := n.directory.FailedLogins()
-		if len(batch) == 0 {
-			continue
-		}
-		for _, m := range n.cluster.Configuration().Servers {
-			if m.ID == n.id.ID {
-				continue
-			}
-			go func() {
-				ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-				defer cancel()
-				_, _ = n.cluster.Call(ctx, m.ID, "failed-logins", batch) // a node that is down counts on its own
-			}()
-		}
-	}
 }

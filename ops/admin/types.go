@@ -29,7 +29,18 @@ type Member struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
 	Voter   bool   `json:"voter"`
-	Alive   bool   `json:"alive"` // by gossip; warns, decides nothing
+	Waiting string `json:"waiting,omitempty"` // why it does not vote, or is not removed, yet
+
+	// What gossip tells of it: that warns, and decides nothing.
+
+	Alive    bool    `json:"alive"`
+	State    string  `json:"state"` // alive, suspect, dead, left, unknown
+	Version  string  `json:"version"`
+	Load     float64 `json:"load"`                // for each processor of its machine
+	Lag      uint64  `json:"lag"`                 // entries that the asked node knows to be committed and this one had not applied lately
+	Ready    bool    `json:"ready"`               // it can take mail
+	NotReady string  `json:"not_ready,omitempty"` // why not
+	Clients  string  `json:"clients"`             // where mail clients reach it
 }
 
 // InviteRequest asks for an invite token (method "invite").
@@ -48,9 +59,16 @@ type StateHash struct {
 	Hash  string `json:"hash"`
 }
 
-// NodeRequest names a member by its server id.
+// NodeRequest names a member by its server id, or by its name where only one has it.
 type NodeRequest struct {
 	ID string `json:"id"`
+}
+
+// Removal is how far the removal of a member is (method "node.remove"). Ask again until it is done.
+type Removal struct {
+	ID      string `json:"id"`
+	Done    bool   `json:"done"`
+	Waiting string `json:"waiting,omitempty"` // why not
 }
 
 // DomainRequest names a domain and, for add and set, what it shall be (methods "domain.…").

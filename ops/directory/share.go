@@ -2,8 +2,8 @@ package directory
 
 import "fmt"
 
-// maxBatchBytes bounds one batch of failed logins; what does not fit comes with the next.
-const maxBatchBytes = 32 << 10
+// maxBatchBytes bounds one batch of failed logins, so that it fits into one datagram of the gossip; what does not fit comes with the next.
+const maxBatchBytes = 1000
 
 // FailedLogins takes what this node has to tell the others of failed logins since the last call; nil when there is nothing. A batch may be
 // lost on its way: the other nodes then count less.

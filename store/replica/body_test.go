@@ -429,6 +429,29 @@ func TestJoinerFetchesWhatCameBeforeItWasAMember(t *testing.T) {
 	}
 }
 
+// TestB4BodiesGoToTheTargetVoters: while the voters are being changed, a body needs a majority of those that are to vote too, also where
+// one of them does not vote yet.
+func TestB4BodiesGoToTheTargetVoters(t *testing.T) {
+	c := newTestCluster(t)
+	account := c.account()
+	n := c.nodes[0]
+	c.mu.Lock()
+	c.voters = c.voters[:1]
+	c.mu.Unlock()
+	op := &storepb.Reconfigure{Id: 1, TargetVoters: []string{"n1", "n3"}}
+	if _, err := n.Propose(context.Background(), func(cmd *storepb.Command) { cmd.Op = &storepb.Command_Reconfigure{Reconfigure: op} }); err != nil {
+		t.Fatal(err)
+	}
+	c.nodes[1].down.Store(true)
+	if _, msg, err := n.add(context.Background(), account, message(20_000)); err != nil || len(msg.Body.Quorum) != 2 || !c.nodes[2].has(store.BodyID(msg.Body.Id)) {
+		t.Errorf("both target voters up: %v, %d acknowledgements", err, len(msg.Body.GetQuorum()))
+	}
+	c.nodes[2].down.Store(true)
+	if _, _, err := n.add(context.Background(), account, message(20_000)); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("one of two target voters down: %v, want unavailable", err)
+	}
+}
+
 // TestB4MissingAt: a server's own index tells what it lacks, not the state.
 func TestB4MissingAt(t *testing.T) {
 	c := newTestCluster(t)

@@ -21,7 +21,8 @@ type copyResult struct {
 }
 
 // replicate streams a body to all voters, and to this node if it is none, and fills in ref's quorum once a majority of the voters has
-// acknowledged its fsync (B1). For the others it waits Intervals.Straggler; their copies may go on for Intervals.Abandon.
+// acknowledged its fsync (B1), and while the voters are being changed, a majority of those that are to vote too (B4). For the others it
+// waits Intervals.Straggler; their copies may go on for Intervals.Abandon.
 func (r *Replica) replicate(ctx context.Context, u *Upload, id store.BodyID, ref *storepb.BodyRef) error {
 	lost, err := r.quorumLost()
 	if err != nil {
@@ -31,12 +32,25 @@ func (r *Replica) replicate(ctx context.Context, u *Upload, id store.BodyID, ref
 	if len(voters) == 0 {
 		return fmt.Errorf("no voters are known: %w", store.ErrUnavailable)
 	}
-	if err := r.uploads.load(ref.EncodedBytes); err != nil {
+	sets := [][]store.ServerID{voters}
+	future, err := r.targetVoters()
+	if err != nil {
 		return err
 	}
 	targets := slices.Clone(voters)
+	if len(future) > 0 {
+		sets = append(sets, future)
+		for _, id := range future {
+			if !slices.Contains(targets, id) {
+				targets = append(targets, id)
+			}
+		}
+	}
 	if !slices.Contains(targets, r.cfg.Self) {
 		targets = append(targets, r.cfg.Self)
+	}
+	if err := r.uploads.load(ref.EncodedBytes); err != nil {
+		return err
 	}
 	// The copies outlive this call: one that is nearly done spares the cluster a repair.
 	copying, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -59,7 +73,7 @@ func (r *Replica) replicate(ctx context.Context, u *Upload, id store.BodyID, ref
 		}()
 	}
 	ref.Configuration = configuration
-	acks, err := r.gather(ctx, voters, len(targets), results, lost)
+	acks, err := r.gather(ctx, sets, len(targets), results, lost)
 	if err != nil {
 		cancel()
 		return err
@@ -78,39 +92,74 @@ func (r *Replica) copyTo(ctx context.Context, to store.ServerID, id store.BodyID
 	return r.cfg.DataIncarnation, err
 }
 
-// gather collects acknowledgements until a majority of the voters has given one, and a little longer.
-func (r *Replica) gather(ctx context.Context, voters []store.ServerID, targets int, results <-chan copyResult, lost <-chan struct{}) ([]*storepb.Ack, error) {
+// targetVoters are those that are to vote when the change under way has ended; none when there is no change.
+func (r *Replica) targetVoters() (ids []store.ServerID, err error) {
+	v := r.View()
+	defer v.Close()
+	c, err := v.Cluster()
+	if err != nil {
+		return nil, fmt.Errorf("read the cluster's record: %w", err)
+	}
+	for _, id := range c.TargetVoters {
+		ids = append(ids, store.ServerID(id))
+	}
+	return ids, nil
+}
+
+// tally counts the acknowledgements of one set of voters.
+type tally struct {
+	voters     []store.ServerID
+	have, open int
+}
+
+func (t *tally) need() int { return len(t.voters)/2 + 1 }
+
+func (t *tally) count(id store.ServerID, ok bool) {
+	if !slices.Contains(t.voters, id) {
+		return
+	}
+	t.open--
+	if ok {
+		t.have++
+	}
+}
+
+// gather collects acknowledgements until a majority of each set of voters has given one, and a little longer.
+func (r *Replica) gather(ctx context.Context, sets [][]store.ServerID, targets int, results <-chan copyResult, lost <-chan struct{}) ([]*storepb.Ack, error) {
 	var acks []*storepb.Ack
 	var failures []error
-	have, open, need := 0, len(voters), len(voters)/2+1
+	var tallies []*tally
+	for _, voters := range sets {
+		tallies = append(tallies, &tally{voters: voters, open: len(voters)})
+	}
 	var straggler <-chan time.Time
 	for answered := 0; answered < targets; {
 		select {
 		case res := <-results:
 			answered++
-			voter := slices.Contains(voters, res.server)
-			if voter {
-				open--
-			}
 			if res.err != nil {
 				failures = append(failures, fmt.Errorf("%s: %w", res.server, res.err))
 			} else {
 				acks = append(acks, &storepb.Ack{Server: string(res.server), DataIncarnation: res.incarnation[:]})
-				if voter {
-					have++
-				}
+			}
+			for _, t := range tallies {
+				t.count(res.server, res.err == nil)
 			}
 		case <-straggler:
 			return acks, nil
 		case <-lost:
-			return nil, tooFew(have, len(voters), append(failures, errors.New("the quorum was lost")))
+			return nil, tooFew(tallies[0].have, len(sets[0]), append(failures, errors.New("the quorum was lost")))
 		case <-ctx.Done():
-			return nil, tooFew(have, len(voters), append(failures, ctx.Err()))
+			return nil, tooFew(tallies[0].have, len(sets[0]), append(failures, ctx.Err()))
 		}
-		if have+open < need {
-			return nil, tooFew(have, len(voters), failures)
+		enough := true
+		for _, t := range tallies {
+			if t.have+t.open < t.need() {
+				return nil, tooFew(t.have, len(t.voters), failures)
+			}
+			enough = enough && t.have >= t.need()
 		}
-		if have >= need && straggler == nil {
+		if enough && straggler == nil {
 			t := time.NewTimer(r.cfg.Intervals.Straggler)
 			defer t.Stop()
 			straggler = t.C

@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -99,14 +100,21 @@ func (b *batch) endIncarnation(incarnation []byte) error {
 	return b.save(key(tabIncarnation, incarnation), inc)
 }
 
-// removeServer forgets a server that is no member any longer, but for its id, which must not come back (B5).
+// removeServer forgets a server that is to be no member any longer, but for its id, which must not come back (B5). It can be said again,
+// for what was noted of it while it still was a member.
 func (b *batch) removeServer(id string) (*storepb.Result, error) {
 	if !validServerID(id) {
 		return refuse(store.ErrInvalid, "no server id"), nil
 	}
+	cr, err := b.cluster()
+	if err != nil {
+		return nil, err
+	}
+	// The mark comes before a member leaves the configuration: so a change of leader in between cannot forget who was removed.
+	leaving := len(cr.TargetVoters) > 0 && !slices.Contains(cr.TargetVoters, id)
 	for _, s := range b.pos.Servers {
-		if s.Id == id {
-			return refuse(store.ErrConflict, "server %s is a member: it must leave the configuration first", id), nil
+		if s.Id == id && s.Voter && !leaving {
+			return refuse(store.ErrConflict, "server %s votes: a change of the voters without it must begin first", id), nil
 		}
 	}
 	if err := b.save(key(tabServer, id), &storepb.Server{Id: id, Removed: true}); err != nil {
@@ -168,7 +176,9 @@ func (b *batch) consumeInvite(op *storepb.ConsumeInvite) (*storepb.Result, error
 	if err != nil {
 		return nil, err
 	}
-	if !found || cr.TicksMs > i.ExpiresTick || i.UsedBy != "" && i.UsedBy != op.Server {
+	// The server that used it in time may show it again later: it may have crashed before it became a member.
+	expired := i.UsedBy == "" && cr.TicksMs > i.ExpiresTick
+	if !found || expired || i.UsedBy != "" && i.UsedBy != op.Server {
 		return refuse(store.ErrDenied, "the invite is unknown, used or expired: make a new one"), nil
 	}
 	res, err := b.registerServer(op.Record)
