@@ -282,7 +282,7 @@ func TestRottenBodiesAreRepairedFromPeers(t *testing.T) {
 // what the others are.
 func TestRottenLogOrStateIsNeverServed(t *testing.T) {
 	for _, tc := range []struct{ store, pattern string }{
-		{"wal", "raft/wal/*.wal"}, {"bolt", "raft/bolt/log.db"}, {"wal", "raft/stable.db"}, {"wal", "state/*/*.sst"}, {"wal", "state/*/MANIFEST-*"}, {"wal", "state/*/*.log"},
+		{"wal", "raft/wal/*.wal"}, {"bolt", "raft/bolt/log.db"}, {"wal", "raft/stable"}, {"wal", "raft/end"}, {"wal", "state/*/*.sst"}, {"wal", "state/*/MANIFEST-*"}, {"wal", "state/*/*.log"},
 	} {
 		t.Run(tc.store+" "+tc.pattern, func(t *testing.T) {
 			h := newHurt(t, tc.store)
