@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -189,7 +190,7 @@ func readByAll(t *testing.T, c *devCluster, user dev.Account, sent map[string][]
 	for _, n := range c.Nodes[1:] {
 		sameMessages(t, "curl at "+n.Name, byCurl(t, n, user), sent, exact)
 		sameMessages(t, "imaplib at "+n.Name, byImaplib(t, n, user), sent, exact)
-		if _, err := os.Stat("/usr/bin/mbsync"); err == nil {
+		if _, err := exec.LookPath("mbsync"); err == nil {
 			sameMessages(t, "mbsync at "+n.Name, byMbsync(t, n, user), sent, exact)
 		}
 	}
@@ -247,6 +248,7 @@ func withoutTUID(raw []byte) []byte {
 // byMbsync mirrors a mailbox. Its Maildir has bare LF.
 func byMbsync(t *testing.T, n dev.Node, user dev.Account) [][]byte {
 	t.Helper()
+	needTool(t, "mbsync")
 	dir := t.TempDir()
 	mbsync(t, n, user, dir)
 	var out [][]byte
@@ -263,7 +265,7 @@ func byMbsync(t *testing.T, n dev.Node, user dev.Account) [][]byte {
 func mbsync(t *testing.T, n dev.Node, user dev.Account, dir string) {
 	t.Helper()
 	host, port, _ := strings.Cut(n.IMAP, ":")
-	rc := fmt.Sprintf("IMAPAccount q\nHost %s\nPort %s\nUser %s\nPass %s\nSSLType None\nAuthMechs LOGIN\n\nIMAPStore far\nAccount q\n\nMaildirStore near\nPath %s/\nInbox %s/INBOX\nSubFolders Verbatim\n\nChannel q\nFar :far:\nNear :near:\nCreate Both\nExpunge Both\nSyncState %s/state\n",
+	rc := fmt.Sprintf("FSync no\n\nIMAPAccount q\nHost %s\nPort %s\nUser %s\nPass %s\nSSLType None\nAuthMechs LOGIN\n\nIMAPStore far\nAccount q\n\nMaildirStore near\nPath %s/\nInbox %s/INBOX\nSubFolders Verbatim\n\nChannel q\nFar :far:\nNear :near:\nCreate Both\nExpunge Both\nSyncState %s/state\n",
 		host, port, user.Address, user.Password, dir, dir, dir)
 	path := filepath.Join(dir, "mbsyncrc")
 	if err := os.WriteFile(path, []byte(rc), 0o600); err != nil {
