@@ -328,7 +328,7 @@ func appendMessage(c *imapclient.Client, mailbox string, msg []byte) (*imap.Appe
 
 func runTool(t *testing.T, stdin io.Reader, name string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = stdin

@@ -104,9 +104,10 @@ func TestFailingDiskEndsTheNode(t *testing.T) {
 		{"fsync of the state", faultfs.Rule{Op: "fsync", Path: "^/state/", Errno: syscall.EIO, Forget: true}},
 		{"fsync of the bodies", faultfs.Rule{Op: "fsync", Path: "^/blobs/", Errno: syscall.EIO, Forget: true}},
 		{"no space", faultfs.Rule{Op: "write|create", Errno: syscall.ENOSPC}},
-		{"the log hangs", faultfs.Rule{Op: "fsync", Path: "^/raft/", Delay: 20 * time.Second, Times: 1}},
+		{"the log hangs", faultfs.Rule{Op: "fsync", Path: "^/raft/", Delay: 8 * time.Second, Times: 1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			h := newHurt(t, "wal")
 			// The node that is hurt leads: the others must take over.
 			for i, n := range h.nodes {
@@ -163,6 +164,7 @@ func lastLine(s string) string {
 }
 
 func TestLowDiskRefusesMailAndServesReaders(t *testing.T) {
+	t.Parallel()
 	h := newHurt(t, "wal")
 	n := h.victim
 	n.disk.SetFree(8 << 20)
@@ -245,6 +247,7 @@ func biggest(t *testing.T, pattern string) string {
 
 // TestRottenBodiesAreRepairedFromPeers is B9 from outside: flipped bits and a segment that is gone.
 func TestRottenBodiesAreRepairedFromPeers(t *testing.T) {
+	t.Parallel()
 	h := newHurt(t, "wal")
 	for _, tc := range []struct {
 		name string
@@ -282,9 +285,10 @@ func TestRottenBodiesAreRepairedFromPeers(t *testing.T) {
 // what the others are.
 func TestRottenLogOrStateIsNeverServed(t *testing.T) {
 	for _, tc := range []struct{ store, pattern string }{
-		{"wal", "raft/wal/*.wal"}, {"bolt", "raft/bolt/log.db"}, {"wal", "raft/stable.db"}, {"wal", "state/*/*.sst"}, {"wal", "state/*/MANIFEST-*"}, {"wal", "state/*/*.log"},
+		{"wal", "raft/wal/*.wal"}, {"bolt", "raft/bolt/log.db"}, {"wal", "raft/stable"}, {"wal", "raft/end"}, {"wal", "state/*/*.sst"}, {"wal", "state/*/MANIFEST-*"}, {"wal", "state/*/*.log"},
 	} {
 		t.Run(tc.store+" "+tc.pattern, func(t *testing.T) {
+			t.Parallel()
 			h := newHurt(t, tc.store)
 			h.offline(func(dir string) {
 				path := biggest(t, filepath.Join(dir, tc.pattern))
@@ -334,6 +338,7 @@ func (h *hurt) servedOrEnded() (served bool, text string) {
 // TestLostFolderIsRefusedAndTheNodeReplaced is B5 from outside: a folder that is gone, or of another time, is refused; the node is
 // replaced as the message says, under a new id.
 func TestLostFolderIsRefusedAndTheNodeReplaced(t *testing.T) {
+	t.Parallel()
 	h := newHurt(t, "wal")
 	for _, folder := range []string{"raft", "state", "blobs"} {
 		h.victim.stop()

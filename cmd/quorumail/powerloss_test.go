@@ -10,10 +10,10 @@ import (
 	"github.com/quorumail/quorumail/jepsen/disk/faultfs"
 )
 
-// TestPowerLossOfOneNode cuts the power of nodes that stand alone: what was acknowledged is there, once, and nothing is half. 70 crashes,
+// TestPowerLossOfOneNode cuts the power of nodes that stand alone: what was acknowledged is there, once, and nothing is half. 76 crashes,
 // 700 with QUORUMAIL_SOAK=1.
 func TestPowerLossOfOneNode(t *testing.T) {
-	crashes, machines := 70, 4
+	crashes, machines := 76, 4
 	if soak() {
 		crashes = 700
 	}
@@ -34,9 +34,10 @@ func TestPowerLossOfOneNode(t *testing.T) {
 	}
 }
 
-// TestPowerLossOfThreeNodes cuts the power of one node, of two, or of all three at once. 30 crashes, 300 with QUORUMAIL_SOAK=1.
+// TestPowerLossOfThreeNodes cuts the power of one node, of two, or of all three at once. 24 rounds, 300 with QUORUMAIL_SOAK=1.
 func TestPowerLossOfThreeNodes(t *testing.T) {
-	rounds := 30
+	t.Parallel()
+	rounds := 24
 	if soak() {
 		rounds = 300
 	}
@@ -159,6 +160,7 @@ func (p *plug) end() {
 
 // TestPowerLossIsNoticed makes a disk lie about every fsync: if the tests above could not tell, they would prove nothing.
 func TestPowerLossIsNoticed(t *testing.T) {
+	t.Parallel()
 	seed := seedOf(t)
 	r := newRig(t, seed, "wal", 1, 1)
 	w := newWriter(r.accounts[0], rand.New(rand.NewPCG(seed, 2)))

@@ -52,7 +52,7 @@ func unavailable(t *testing.T, what string, f func() error) {
 	}
 }
 
-// eventually tries until it works: services recover by themselves.
+// recovers tries until it works: services recover by themselves.
 func recovers(t *testing.T, what string, f func() error) {
 	t.Helper()
 	start := time.Now()

@@ -18,6 +18,10 @@
 // Every failed write, fsync or rename below the store's folder, every background error and every corrupt table ends the store:
 // OnFatal is called once, and all later commits fail with that error (durable.FailStop holds the door shut while the process ends).
 //
+// Pebble takes a damaged record of its manifest for the torn end of a crash, and would open an older store without a word. So the manifest
+// is sealed: MANIFEST.seal holds its length and checksum, durably, before any file that it made obsolete is removed or reused, and Open
+// demands it (manifest.go).
+//
 // # Goroutines
 //
 // Pebble starts its own for flushes and compactions; Close waits for them. OnFatal and OnFlushBegin run on these, the latter under

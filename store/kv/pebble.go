@@ -91,6 +91,9 @@ func OpenPebble(config PebbleConfig) (Store, error) {
 			c.OnFatal(fmt.Errorf("key-value store %s: %w", c.Dir, err))
 		}
 	})
+	if err := checkManifest(c.FS, c.Dir); err != nil {
+		return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, err)
+	}
 	cache := pebble.NewCache(c.CacheBytes)
 	defer cache.Unref()
 	db, err := pebble.Open(c.Dir, s.options(c, cache))
@@ -110,7 +113,7 @@ func IsCorrupt(err error) bool { return pebble.IsCorruptionError(err) }
 
 func (s *pebbleStore) options(c PebbleConfig, cache *pebble.Cache) *pebble.Options {
 	o := &pebble.Options{
-		FS: s.fs, Cache: cache, MemTableSize: c.MemTableBytes, MaxOpenFiles: c.MaxOpenFiles, ReadOnly: c.ReadOnly,
+		FS: &sealingFS{FS: s.fs, dir: c.Dir}, Cache: cache, MemTableSize: c.MemTableBytes, MaxOpenFiles: c.MaxOpenFiles, ReadOnly: c.ReadOnly,
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             pebbleLogger{logger: c.Logger, dir: c.Dir, fail: s.fs.Fail},
 		EventListener: &pebble.EventListener{
