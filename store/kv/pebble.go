@@ -86,7 +86,7 @@ func OpenPebble(config PebbleConfig) (Store, error) {
 	}
 	opening := true // errors while opening are returned, and stop nobody
 	s := &pebbleStore{readOnly: c.ReadOnly}
-	s.fs = durable.NewFailStop(c.FS, c.Dir, func(err error) {
+	s.fs = durable.NewFailStop(durable.Markers{FS: c.FS}, c.Dir, func(err error) {
 		if !opening {
 			c.OnFatal(fmt.Errorf("key-value store %s: %w", c.Dir, err))
 		}
@@ -155,10 +155,18 @@ func (s *pebbleStore) Flush() error {
 	if err := s.fs.Err(); err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
-	if err := s.db.Flush(); err != nil {
+	done, err := s.db.AsyncFlush()
+	if err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
-	return s.fs.Err()
+	select {
+	case <-done:
+	case <-s.fs.Failed(): // Pebble would try for ever
+	}
+	if err := s.fs.Err(); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	return nil
 }
 
 func (s *pebbleStore) Checkpoint(dir string) error {

@@ -130,7 +130,7 @@ func (m *Machine) removeOthers(current string) error {
 }
 
 func (m *Machine) openStore(name string) (kv.Store, error) {
-	return kv.OpenPebble(kv.PebbleConfig{Dir: m.path(name), FS: m.cfg.FS, OnFlushBegin: m.cfg.Blobs.Sync, OnFatal: m.cfg.OnFatal, Logger: m.cfg.Logger})
+	return kv.OpenPebble(kv.PebbleConfig{Dir: m.path(name), FS: m.cfg.FS, MemTableBytes: m.cfg.memTableBytes, OnFlushBegin: m.cfg.Blobs.Sync, OnFatal: m.cfg.OnFatal, Logger: m.cfg.Logger})
 }
 
 // NeedsAllBodies tells whether the state came as a checkpoint and its bodies are not all here yet.
