@@ -44,7 +44,7 @@ func (m Manifest) sum() (string, error) {
 }
 
 // write makes the folder a backup.
-func (m Manifest) write(dir string) (err error) {
+func (m *Manifest) write(dir string) (err error) {
 	if m.Checksum, err = m.sum(); err != nil {
 		return err
 	}
