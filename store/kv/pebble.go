@@ -77,7 +77,7 @@ type pebbleStore struct {
 }
 
 // OpenPebble opens the store in a folder, or makes one there. A damaged store is an error that IsCorrupt recognises.
-func OpenPebble(config PebbleConfig) (Store, error) {
+func OpenPebble(config PebbleConfig) (_ Store, err error) {
 	c := config.withDefaults()
 	if !c.ReadOnly {
 		if err := (durable.Disk{FS: c.FS}).MkdirAll(c.Dir, 0o700); err != nil {
@@ -91,6 +91,12 @@ func OpenPebble(config PebbleConfig) (Store, error) {
 			c.OnFatal(fmt.Errorf("key-value store %s: %w", c.Dir, err))
 		}
 	})
+	defer func() {
+		// Pebble panics at some damage, and when it cannot fsync a folder. What it found before says more.
+		if p := recover(); p != nil {
+			err = errors.Join(fmt.Errorf("open key-value store %s: Pebble gave up: %v", c.Dir, p), s.fs.Err())
+		}
+	}()
 	cache := pebble.NewCache(c.CacheBytes)
 	defer cache.Unref()
 	db, err := pebble.Open(c.Dir, s.options(c, cache))
