@@ -352,7 +352,10 @@ func (c *Cluster) add(name string) error {
 // Remove removes a member for ever.
 func (c *Cluster) Remove(name string) error {
 	err := c.anywhere(name+" is no member", func(ctx context.Context, n *cluster.Node) error {
-		return n.Remove(ctx, cluster.ServerID(name))
+		if !n.IsLeader() {
+			return cluster.ErrUnavailable
+		}
+		return n.RemoveServer(ctx, cluster.ServerID(name), n.Configuration().Index)
 	})
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ func (n *node) imapAuth(ctx context.Context, remote netip.Addr, user, password s
 // registerAdmin says who answers which method.
 func (n *node) registerAdmin() {
 	n.directory.Register(n.admin)
+	n.registerBackup()
 	admin.Handle(n.admin, "status", n.status)
 	admin.Handle(n.admin, "invite", n.makeInvite)
 	admin.Handle(n.admin, "state-hash", func(context.Context, admin.Empty) (admin.StateHash, error) {

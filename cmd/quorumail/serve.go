@@ -81,6 +81,9 @@ func serve(ctx context.Context, cfg *config.Config, o serveOptions) (err error) 
 	if err := durable.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return err
 	}
+	if err := unfinishedRestore(cfg.DataDir); err != nil {
+		return err
+	}
 	creds, j, err := n.identify(ctx, o)
 	if err != nil {
 		return err

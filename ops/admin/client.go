@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,22 +40,9 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // Call posts req to a method and decodes the answer into res. A refusal by the node is an error that wraps the one of package store
 // that it stands for; store.ErrUnavailable also when the node does not run, store.ErrUnknownOutcome when it broke off.
 func (c *Client) Call(ctx context.Context, method string, req, res any) error {
-	token, err := c.token()
+	resp, err := c.post(ctx, method, req)
 	if err != nil {
 		return err
-	}
-	body, err := json.Marshal(req)
-	if err != nil {
-		return fmt.Errorf("encode the request: %w", err)
-	}
-	hr, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://node/v1/"+method, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("make the request: %w", err)
-	}
-	hr.Header.Set("Authorization", "Bearer "+token)
-	resp, err := c.http.Do(hr)
-	if err != nil {
-		return c.broken(err)
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
@@ -64,11 +50,7 @@ func (c *Client) Call(ctx context.Context, method string, req, res any) error {
 		return fmt.Errorf("read the node's answer, %d bytes so far: %w: %w", len(raw), store.ErrUnknownOutcome, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		var e errorBody
-		if json.Unmarshal(raw, &e) != nil || e.Error == "" {
-			e.Error = fmt.Sprintf("the node answered %s", resp.Status)
-		}
-		return errorOf(resp.StatusCode, e.Error)
+		return refusal(resp, raw)
 	}
 	if res == nil {
 		return nil

@@ -2,6 +2,7 @@ package durable_test
 
 import (
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -177,6 +178,7 @@ func TestFailStopReportsOnceAndStaysFailed(t *testing.T) {
 			if err := use(); !errors.Is(err, errDisk) {
 				t.Errorf("the file system works again: %v", err)
 			}
+			<-fs.Failed()
 			if len(reports) != 1 || !errors.Is(reports[0], errDisk) || !errors.Is(fs.Err(), errDisk) {
 				t.Errorf("reports: %v; Err: %v", reports, fs.Err())
 			}
@@ -216,4 +218,27 @@ func touch(fs vfs.FS, dir string) (err error) {
 	}
 	_, err = f.WriteAt([]byte("y"), 0)
 	return errors.Join(err, f.Close())
+}
+
+func TestMarkerDoesNotOutliveWhatItNames(t *testing.T) {
+	for seed := range uint64(50) {
+		mem := vfs.NewCrashableMem()
+		if err := (durable.Disk{FS: mem}).MkdirAll("/d", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"/d/MANIFEST-000001", "/d/marker.manifest.000001.MANIFEST-000001"} {
+			f, err := durable.Markers{FS: mem}.Create(name, vfs.WriteCategoryUnspecified)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		after := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(seed, 1))})
+		_, named := after.Stat("/d/MANIFEST-000001")
+		if _, marker := after.Stat("/d/marker.manifest.000001.MANIFEST-000001"); marker == nil && named != nil {
+			t.Fatalf("seed %d: the marker is there, and what it names is not", seed)
+		}
+	}
 }

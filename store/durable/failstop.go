@@ -21,6 +21,7 @@ type FailStop struct {
 	onFatal func(error)
 	once    sync.Once
 	failed  atomic.Pointer[error]
+	done    chan struct{} // closed at the first failure
 }
 
 // NewFailStop guards the files below root. onFatal is called at most once, from the goroutine that met the error, and should end
@@ -29,7 +30,7 @@ func NewFailStop(fs vfs.FS, root string, onFatal func(error)) *FailStop {
 	if fs == nil {
 		fs = vfs.Default
 	}
-	return &FailStop{FS: fs, root: root, onFatal: onFatal}
+	return &FailStop{FS: fs, root: root, onFatal: onFatal, done: make(chan struct{})}
 }
 
 // Err is the error that stopped this file system, or nil.
@@ -40,13 +41,27 @@ func (s *FailStop) Err() error {
 	return nil
 }
 
-// Fail stops the file system for a reason found elsewhere. Only the first call counts.
+// stopped is Err for whoever is about to change something: he waits until onFatal has returned. If it ends the process, as it should, no
+// library gets the chance to panic over an error first, or to drown its message.
+func (s *FailStop) stopped() error {
+	err := s.Err()
+	if err != nil {
+		s.once.Do(func() {})
+	}
+	return err
+}
+
+// Failed is closed when this file system has stopped: who waits for a library that retries for ever need not wait longer.
+func (s *FailStop) Failed() <-chan struct{} { return s.done }
+
+// Fail stops the file system for a reason found elsewhere. Only the first call counts. onFatal must not use the file system.
 func (s *FailStop) Fail(err error) {
 	if err == nil {
 		return
 	}
 	s.once.Do(func() {
 		s.failed.Store(&err)
+		close(s.done)
 		if s.onFatal != nil {
 			s.onFatal(err)
 		}
@@ -79,7 +94,7 @@ func (s *FailStop) open(op, path string, f vfs.File, err error) (vfs.File, error
 
 // Create implements vfs.FS.
 func (s *FailStop) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := s.Err(); err != nil {
+	if err := s.stopped(); err != nil {
 		return nil, err
 	}
 	f, err := s.FS.Create(name, c)
@@ -88,7 +103,7 @@ func (s *FailStop) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 
 // OpenReadWrite implements vfs.FS.
 func (s *FailStop) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
-	if err := s.Err(); err != nil {
+	if err := s.stopped(); err != nil {
 		return nil, err
 	}
 	f, err := s.FS.OpenReadWrite(name, c, opts...)
@@ -97,7 +112,7 @@ func (s *FailStop) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...v
 
 // ReuseForWrite implements vfs.FS.
 func (s *FailStop) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := s.Err(); err != nil {
+	if err := s.stopped(); err != nil {
 		return nil, err
 	}
 	f, err := s.FS.ReuseForWrite(oldname, newname, c)
@@ -115,7 +130,7 @@ func (s *FailStop) OpenDir(name string) (vfs.File, error) {
 
 // Rename implements vfs.FS.
 func (s *FailStop) Rename(oldname, newname string) error {
-	if err := s.Err(); err != nil {
+	if err := s.stopped(); err != nil {
 		return err
 	}
 	return s.check("rename to", newname, s.FS.Rename(oldname, newname))
@@ -123,7 +138,7 @@ func (s *FailStop) Rename(oldname, newname string) error {
 
 // Link implements vfs.FS. A failed link is only returned: callers fall back to copying.
 func (s *FailStop) Link(oldname, newname string) error {
-	if err := s.Err(); err != nil {
+	if err := s.stopped(); err != nil {
 		return err
 	}
 	return s.FS.Link(oldname, newname)
@@ -131,7 +146,7 @@ func (s *FailStop) Link(oldname, newname string) error {
 
 // Remove implements vfs.FS. A failed removal is only returned: it leaves garbage, and breaks nothing.
 func (s *FailStop) Remove(name string) error {
-	if err := s.Err(); err != nil {
+	if err := s.stopped(); err != nil {
 		return err
 	}
 	return s.FS.Remove(name)
@@ -139,7 +154,7 @@ func (s *FailStop) Remove(name string) error {
 
 // RemoveAll implements vfs.FS, like Remove.
 func (s *FailStop) RemoveAll(name string) error {
-	if err := s.Err(); err != nil {
+	if err := s.stopped(); err != nil {
 		return err
 	}
 	return s.FS.RemoveAll(name)
@@ -147,7 +162,7 @@ func (s *FailStop) RemoveAll(name string) error {
 
 // MkdirAll implements vfs.FS.
 func (s *FailStop) MkdirAll(dir string, perm os.FileMode) error {
-	if err := s.Err(); err != nil {
+	if err := s.stopped(); err != nil {
 		return err
 	}
 	return s.FS.MkdirAll(dir, perm)
@@ -167,7 +182,7 @@ type failStopFile struct {
 }
 
 func (f *failStopFile) Write(p []byte) (int, error) {
-	if err := f.fs.Err(); err != nil {
+	if err := f.fs.stopped(); err != nil {
 		return 0, err
 	}
 	n, err := f.File.Write(p)
@@ -175,7 +190,7 @@ func (f *failStopFile) Write(p []byte) (int, error) {
 }
 
 func (f *failStopFile) WriteAt(p []byte, off int64) (int, error) {
-	if err := f.fs.Err(); err != nil {
+	if err := f.fs.stopped(); err != nil {
 		return 0, err
 	}
 	n, err := f.File.WriteAt(p, off)
@@ -183,21 +198,21 @@ func (f *failStopFile) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (f *failStopFile) Sync() error {
-	if err := f.fs.Err(); err != nil {
+	if err := f.fs.stopped(); err != nil {
 		return err
 	}
 	return f.fs.check("fsync", f.path, f.File.Sync())
 }
 
 func (f *failStopFile) SyncData() error {
-	if err := f.fs.Err(); err != nil {
+	if err := f.fs.stopped(); err != nil {
 		return err
 	}
 	return f.fs.check("fdatasync", f.path, f.File.SyncData())
 }
 
 func (f *failStopFile) SyncTo(length int64) (bool, error) {
-	if err := f.fs.Err(); err != nil {
+	if err := f.fs.stopped(); err != nil {
 		return false, err
 	}
 	full, err := f.File.SyncTo(length)

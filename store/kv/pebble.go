@@ -77,7 +77,7 @@ type pebbleStore struct {
 }
 
 // OpenPebble opens the store in a folder, or makes one there. A damaged store is an error that IsCorrupt recognises.
-func OpenPebble(config PebbleConfig) (Store, error) {
+func OpenPebble(config PebbleConfig) (_ Store, err error) {
 	c := config.withDefaults()
 	if !c.ReadOnly {
 		if err := (durable.Disk{FS: c.FS}).MkdirAll(c.Dir, 0o700); err != nil {
@@ -86,7 +86,7 @@ func OpenPebble(config PebbleConfig) (Store, error) {
 	}
 	opening := true // errors while opening are returned, and stop nobody
 	s := &pebbleStore{readOnly: c.ReadOnly}
-	s.fs = durable.NewFailStop(c.FS, c.Dir, func(err error) {
+	s.fs = durable.NewFailStop(durable.Markers{FS: c.FS}, c.Dir, func(err error) {
 		if !opening {
 			c.OnFatal(fmt.Errorf("key-value store %s: %w", c.Dir, err))
 		}
@@ -94,6 +94,12 @@ func OpenPebble(config PebbleConfig) (Store, error) {
 	if err := checkManifest(c.FS, c.Dir); err != nil {
 		return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, err)
 	}
+	defer func() {
+		// Pebble panics at some damage, and when it cannot fsync a folder. What it found before says more.
+		if p := recover(); p != nil {
+			err = errors.Join(fmt.Errorf("open key-value store %s: Pebble gave up: %v", c.Dir, p), s.fs.Err())
+		}
+	}()
 	cache := pebble.NewCache(c.CacheBytes)
 	defer cache.Unref()
 	db, err := pebble.Open(c.Dir, s.options(c, cache))
@@ -158,10 +164,18 @@ func (s *pebbleStore) Flush() error {
 	if err := s.fs.Err(); err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
-	if err := s.db.Flush(); err != nil {
+	done, err := s.db.AsyncFlush()
+	if err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
-	return s.fs.Err()
+	select {
+	case <-done:
+	case <-s.fs.Failed(): // Pebble would try for ever
+	}
+	if err := s.fs.Err(); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	return nil
 }
 
 func (s *pebbleStore) Checkpoint(dir string) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -66,10 +67,7 @@ func (m *Machine) openCurrent() error {
 	}
 	db, err := m.openStore(name)
 	if err != nil {
-		if kv.IsCorrupt(err) {
-			err = fmt.Errorf("the files of the state are damaged: remove this node from the cluster, empty its data folder, and let it join anew: %w", err)
-		}
-		return err
+		return explain(err)
 	}
 	m.db = newGeneration(db, name)
 	return nil
@@ -92,8 +90,13 @@ func (m *Machine) currentName() (string, error) {
 		return "", fmt.Errorf("find the state: %w", err)
 	}
 	name := strings.TrimSpace(string(raw))
-	if !storeName.MatchString(name) {
-		return "", fmt.Errorf("the file %s says %q, which names no state: the data folder is damaged", m.path(currentFile), name)
+	list, err := m.stores()
+	if err != nil {
+		return "", err
+	}
+	begun := name == firstName && len(list) == 0 // a crash came between the file and the folder
+	if !storeName.MatchString(name) || !begun && !slices.Contains(list, name) {
+		return "", fmt.Errorf("the file %s says %q, and the states that are there are %v: the data folder is damaged", m.path(currentFile), name, list)
 	}
 	return name, nil
 }
@@ -130,7 +133,19 @@ func (m *Machine) removeOthers(current string) error {
 }
 
 func (m *Machine) openStore(name string) (kv.Store, error) {
-	return kv.OpenPebble(kv.PebbleConfig{Dir: m.path(name), FS: m.cfg.FS, OnFlushBegin: m.cfg.Blobs.Sync, OnFatal: m.cfg.OnFatal, Logger: m.cfg.Logger})
+	c := kv.PebbleConfig{Dir: m.path(name), FS: m.cfg.FS, MemTableBytes: m.cfg.memTableBytes, OnFlushBegin: m.cfg.Blobs.Sync, Logger: m.cfg.Logger}
+	if m.cfg.OnFatal != nil {
+		c.OnFatal = func(err error) { m.cfg.OnFatal(explain(err)) }
+	}
+	return kv.OpenPebble(c)
+}
+
+// explain says what to do about files that rotted: what they held is at the other nodes.
+func explain(err error) error {
+	if kv.IsCorrupt(err) {
+		return fmt.Errorf("the files of this node's state are damaged: remove the node from the cluster, empty its data folder, and let it join anew: %w", err)
+	}
+	return err
 }
 
 // NeedsAllBodies tells whether the state came as a checkpoint and its bodies are not all here yet.

@@ -61,6 +61,8 @@ type Config struct {
 	Self    store.ServerID
 	Logger  *slog.Logger // nil: none
 	OnFatal func(error)  // must end the process
+
+	memTableBytes uint64 // of the store; 0: its default. Tests make it small, so that flushes come on their own
 }
 
 // Machine is the replicated state on this node. Apply and Restore are called one at a time; everything else may be called at any time.

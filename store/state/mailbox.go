@@ -109,7 +109,7 @@ func nextUIDValidity(last uint32, timeUnixMs int64) uint32 {
 	return max(last+1, uint32(min(max(0, timeUnixMs/1000), latestClock)))
 }
 
-// specialUses are the attributes that a mailbox can be made with (RFC 6154 §2; RFC 8457 §3).
+// specialUses are the attributes that a mailbox can be made with (RFC 6154 §2, and \Important).
 var specialUses = []string{"", "\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Important", "\\Junk", "\\Sent", "\\Trash"}
 
 func (b *batch) createMailbox(op *storepb.CreateMailbox) (*storepb.Result, error) {

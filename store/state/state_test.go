@@ -458,19 +458,3 @@ func TestCheckpointCarriesTheWholeState(t *testing.T) {
 		t.Error("a restored state is said to have its bodies")
 	}
 }
-
-func FuzzApplyCommand(f *testing.F) {
-	seed, _ := proto.Marshal(&storepb.Command{Version: 1, Incarnation: incarnation, Seq: 1000, Lowest: 1000, Op: &storepb.Command_Tick{Tick: &storepb.Tick{Ms: 5}}})
-	f.Add(seed)
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		m, err := Open(Config{Blobs: blob.NewMemory(), OnFatal: func(error) {}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer m.Close()
-		_ = m.Apply([]Entry{{Index: 1, Term: 1, Command: raw}}) // an error is an answer; a panic is not
-		if err := m.Check(); err != nil {
-			t.Error(err)
-		}
-	})
-}
