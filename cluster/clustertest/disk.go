@@ -16,6 +16,7 @@ type disk struct {
 	vfs.FS
 	mu    sync.Mutex
 	mode  string        // "", "fail" or "hang"; guarded by mu
+	over  bool          // the process ended: nothing breaks any more; guarded by mu
 	works chan struct{} // closed when it no longer hangs; guarded by mu
 }
 
@@ -33,9 +34,20 @@ func newDisk(under vfs.FS) *disk {
 func (d *disk) set(mode string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.over {
+		return
+	}
 	d.mode = mode
 	close(d.works)
 	d.works = make(chan struct{})
+}
+
+// end lets whoever hangs go on.
+func (d *disk) end() {
+	d.set("")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.over = true
 }
 
 func (d *disk) write() error {
