@@ -2,6 +2,8 @@ package clustertest
 
 import (
 	"errors"
+	"path"
+	"strings"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -26,7 +28,7 @@ func newDisk(under vfs.FS) *disk {
 		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
 			return nil
 		}
-		return d.write()
+		return d.write(op)
 	}))
 	return d
 }
@@ -50,15 +52,24 @@ func (d *disk) end() {
 	d.over = true
 }
 
-func (d *disk) write() error {
+func (d *disk) write(op errorfs.Op) error {
 	d.mu.Lock()
 	mode, works := d.mode, d.works
 	d.mu.Unlock()
-	switch mode {
-	case "fail":
+	switch {
+	case mode == "fail":
 		return errBroken
-	case "hang":
+	case mode == "hang" && mayHang(op):
 		<-works
 	}
 	return nil
+}
+
+// mayHang is false for what raft-wal does while it holds a mutex that others wait for: in a bubble, time would stand still for ever.
+func mayHang(op errorfs.Op) bool {
+	switch op.Kind {
+	case errorfs.OpFileWrite, errorfs.OpFileWriteAt, errorfs.OpFileSync, errorfs.OpFileSyncData:
+		return path.Ext(op.Path) == ".wal" || strings.HasPrefix(path.Base(op.Path), "stable") || path.Base(op.Path) == "end"
+	}
+	return false
 }
