@@ -231,12 +231,13 @@ func (n *Node) Bootstrap() error {
 	return nil
 }
 
-// Close stops taking part.
+// Close stops taking part. It cuts the connections before it waits for Raft, which may be taking in a checkpoint from one.
 func (n *Node) Close() error {
 	n.cancel()
-	err := n.raft.Shutdown().Error()
+	stopping := n.raft.Shutdown()
 	n.trans.Close()
 	n.cfg.Port.Close()
+	err := stopping.Error()
 	n.mu.Lock()
 	callers := slices.Collect(maps.Values(n.callers)) // no new ones come: n.ctx has ended
 	n.mu.Unlock()

@@ -268,7 +268,7 @@ func (c *Cluster) end(m *member, cfg vfs.CrashCloneCfg, lost func(int) int) {
 	if node == nil {
 		return
 	}
-	m.disk.set("")
+	m.disk.end()
 	c.ending.Add(1)
 	go func() { defer c.ending.Done(); _ = node.Close() }()
 }

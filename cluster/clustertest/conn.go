@@ -19,8 +19,12 @@ type pipe struct {
 	ended           bool          // the writer closed it
 	abandoned       bool          // the reader closed it
 	reset           bool
-	lost            bool // one end has no power
+	lost            bool      // one end has no power
+	silent          time.Time // since when keep-alive gets no answer, zero while it does
 }
+
+// keepAlive is how long a connection outlives the silence of the other end, as with the product's TCP.
+const keepAlive = 5 * time.Second
 
 type chunk struct {
 	at   time.Time // when it arrives
@@ -87,6 +91,18 @@ func (p *pipe) take(b []byte) (n int, err error, wake, changed <-chan struct{}, 
 	now := time.Now()
 	blocked := p.lost || p.net.isBlocked(p.from, p.to, p.proto)
 	until = p.deadline
+	if !blocked && !p.net.isBlocked(p.to, p.from, p.proto) {
+		p.silent = time.Time{}
+	} else {
+		if p.silent.IsZero() {
+			p.silent = now
+		}
+		dead := p.silent.Add(keepAlive)
+		p.reset = p.reset || !now.Before(dead)
+		if until.IsZero() || dead.Before(until) {
+			until = dead
+		}
+	}
 	switch {
 	case p.abandoned:
 		return 0, net.ErrClosed, nil, nil, until

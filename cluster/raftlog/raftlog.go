@@ -71,6 +71,7 @@ type Log struct {
 	stable *stable
 	end    *endFile
 	cache  *cache
+	gate   *gate
 	size   averageSize
 	first  atomic.Uint64 // the oldest entry, 0 for none
 	watch  *watch
@@ -86,7 +87,7 @@ type Log struct {
 // Open opens or makes the log. ErrRot when what is there is damaged.
 func Open(ctx context.Context, cfg Config) (*Log, error) {
 	cfg.setDefaults()
-	l := &Log{cfg: cfg, disk: durable.Disk{FS: cfg.FS}, cache: newCache(cfg.CacheEntries, cfg.CacheBytes), watch: newWatch(cfg.Hang)}
+	l := &Log{cfg: cfg, disk: durable.Disk{FS: cfg.FS}, cache: newCache(cfg.CacheEntries, cfg.CacheBytes), watch: newWatch(cfg.Hang), gate: newGate()}
 	if err := l.disk.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -235,6 +236,7 @@ func (l *Log) DeleteRange(first, last uint64) error {
 				return err
 			}
 		}
+		defer l.gate.enterAlone()()
 		if err := l.caught(func() error { return l.store.DeleteRange(first, last) }); err != nil {
 			return err
 		}
@@ -275,6 +277,7 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 		return nil
 	}
 	err := l.write("write the log", func() error {
+		defer l.gate.enter()()
 		if err := l.caught(func() error { return l.store.StoreLogs(sealAll(entries)) }); err != nil {
 			return err
 		}
@@ -311,11 +314,11 @@ func (l *Log) GetLog(index uint64, e *raft.Log) error {
 	return l.fail(err)
 }
 
-// read reads an entry from the disk and checks it. The log may be truncated meanwhile, and raft-wal closes a file that it removes while
-// it is read; so an error is damage only when the entry is between others, again and again.
+// read reads an entry from the disk and checks it. The log may be truncated between two questions; so an error is damage only when the
+// entry is between others, again and again.
 func (l *Log) read(index uint64, e *raft.Log) error {
 	for try := 0; ; try++ {
-		err := l.caught(func() error { return l.store.GetLog(index, e) })
+		err := l.getLog(index, e)
 		if err == nil {
 			return unseal(index, e)
 		}
@@ -330,6 +333,11 @@ func (l *Log) read(index uint64, e *raft.Log) error {
 			return fmt.Errorf("read entry %d: %w: %w", index, ErrRot, err)
 		}
 	}
+}
+
+func (l *Log) getLog(index uint64, e *raft.Log) error {
+	defer l.gate.enter()()
+	return l.caught(func() error { return l.store.GetLog(index, e) })
 }
 
 // AverageBytes is about how much the newest entries take each.
