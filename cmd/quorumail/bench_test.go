@@ -88,11 +88,13 @@ func BenchmarkFailover(b *testing.B) {
 		for _, address := range others {
 			ready.Add(1)
 			go func() {
-				err := deliver(address, "", c.Accounts[0].Address, []byte("Subject: before\r\n\r\nx\r\n"))
+				if err := deliver(address, "", c.Accounts[0].Address, []byte("Subject: before\r\n\r\nx\r\n")); err != nil {
+					b.Errorf("before the kill: %v", err)
+				}
 				ready.Done()
 				start := <-killed
 				for {
-					if err = deliver(address, "", c.Accounts[0].Address, []byte("Subject: after\r\n\r\nx\r\n")); err == nil {
+					if err := deliver(address, "", c.Accounts[0].Address, []byte("Subject: after\r\n\r\nx\r\n")); err == nil {
 						break
 					}
 					time.Sleep(2 * time.Millisecond) // asks again until somebody takes it

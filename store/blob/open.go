@@ -115,7 +115,7 @@ func (d *Disk) newIndex(reason error) error {
 	}
 	index, err := d.openKV()
 	if err != nil {
-		return err
+		return fmt.Errorf("begin a new index (the next start tries again): %w", err)
 	}
 	d.index = index
 	d.stats.Rebuilt = true

@@ -102,7 +102,7 @@ func OpenPebble(config PebbleConfig) (_ Store, err error) {
 	}()
 	cache := pebble.NewCache(c.CacheBytes)
 	defer cache.Unref()
-	db, err := pebble.Open(c.Dir, s.options(c, cache))
+	db, err := openDB(c.Dir, s.options(c, cache))
 	if err != nil {
 		return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, err)
 	}
@@ -112,6 +112,17 @@ func OpenPebble(config PebbleConfig) (_ Store, err error) {
 		return nil, errors.Join(fmt.Errorf("open key-value store %s: %w", c.Dir, err), db.Close())
 	}
 	return s, nil
+}
+
+// openDB is pebble.Open, which panics over some damaged files. What it holds then, its lock among it, is held until the process ends: the
+// folder cannot be opened again before.
+func openDB(dir string, o *pebble.Options) (db *pebble.DB, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic over its files (%v): %w", r, pebble.ErrCorruption)
+		}
+	}()
+	return pebble.Open(dir, o)
 }
 
 // IsCorrupt tells whether an error says that a store's files are damaged.
