@@ -80,7 +80,7 @@ func restore(ctx context.Context, cfg *config.Config, dir string) (backup.Manife
 		return backup.Manifest{}, err
 	}
 	m, err := backup.Restore(ctx, dir, backup.Target{StateDir: filepath.Join(cfg.DataDir, "state"), BlobDir: filepath.Join(cfg.DataDir, "blobs"),
-		ClusterID: randomHex(16), DropSecrets: []string{secretCACert, secretCAKey}, Logger: newLogger(cfg, new(slog.LevelVar))})
+		ClusterID: randomHex(16), DropSecrets: []string{secretCACert, secretCAKey, secretGossipKeys}, Logger: newLogger(cfg, new(slog.LevelVar))})
 	if err != nil {
 		return m, err
 	}

@@ -432,3 +432,31 @@ func TestMessageCannotPoseAsRecord(t *testing.T) {
 	}
 	checkAll(t, d, []sample{inner}, []sample{outer})
 }
+
+// A crash can leave a segment's name and the index's knowledge of it, and none of its bytes: then its bodies are absent, not corrupt.
+func TestSegmentWithoutItsBytesIsForgotten(t *testing.T) {
+	fs := vfs.NewMem()
+	d := openDisk(t, small(t, fs))
+	first := makeSample(t, 1, 300)
+	must(t, first.put(d, false))
+	path := d.segmentPath(place(t, d, first.id).at.segment)
+	must(t, d.index.Close()) // the index is kept, as of before any fsync of the segment
+	d.index = nil
+	must(t, d.close())
+	f, err := fs.Create(path, vfs.WriteCategoryUnspecified) // empty
+	must(t, err)
+	must(t, f.Close())
+
+	d = openDisk(t, small(t, fs))
+	has, err := d.Has(first.id)
+	if err != nil || has {
+		t.Errorf("the body is said to be there: %v, %v", has, err)
+	}
+	checkIndex(t, d)
+	must(t, first.put(d, true))
+	checkAll(t, d, []sample{first}, nil)
+	closeDisk(t, d)
+	d = openDisk(t, small(t, fs))
+	defer closeDisk(t, d)
+	checkAll(t, d, []sample{first}, nil)
+}

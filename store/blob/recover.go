@@ -70,6 +70,9 @@ func (r *recovery) segment(number uint64) error {
 	if s != nil && s.synced == s.size && s.size == size {
 		return nil
 	}
+	if s != nil && s.synced == recordsBegin && size < recordsBegin {
+		return r.unborn(s)
+	}
 	f, err := r.d.config.FS.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
@@ -86,6 +89,22 @@ func (r *recovery) segment(number uint64) error {
 	}
 	err = r.rescan(s, f, size)
 	return errors.Join(err, f.Close())
+}
+
+// unborn drops a segment of which a crash left the name, and what the index says of it, but not a byte: none was ever synced.
+func (r *recovery) unborn(s *segment) error {
+	c := r.d.change()
+	if err := r.rollBack(c, s, 0); err != nil {
+		return errors.Join(err, c.Close())
+	}
+	if err := c.commit(); err != nil {
+		return err
+	}
+	if err := r.d.forgetSegment(s.number); err != nil {
+		return err
+	}
+	delete(r.files, s.number)
+	return r.d.disk.Remove(r.d.segmentPath(s.number))
 }
 
 // identify finds out whose file this is; nil if it is nobody's.

@@ -36,6 +36,9 @@ type PebbleConfig struct {
 	MaxOpenFiles int
 	// ReadOnly refuses changes. The folder must hold a store.
 	ReadOnly bool
+	// NoTableStats keeps Pebble from reading about its tables in the background, so that compactions know less of deletions. It is for
+	// tests that let Open fail: Pebble's goroutine outlives that and panics, which a process that ends because of it hardly notices.
+	NoTableStats bool
 	// OnFlushBegin is called before any memtable is flushed. An error stops the store: nothing is flushed. It runs under Pebble's
 	// lock: it must not use this store, and should take milliseconds.
 	OnFlushBegin func() error
@@ -131,8 +134,8 @@ func IsCorrupt(err error) bool { return pebble.IsCorruptionError(err) }
 func (s *pebbleStore) options(c PebbleConfig, cache *pebble.Cache) *pebble.Options {
 	o := &pebble.Options{
 		FS: &sealingFS{FS: s.fs, dir: c.Dir}, Cache: cache, MemTableSize: c.MemTableBytes, MaxOpenFiles: c.MaxOpenFiles, ReadOnly: c.ReadOnly,
-		FormatMajorVersion: pebble.FormatNewest,
-		Logger:             pebbleLogger{logger: c.Logger, dir: c.Dir, fail: s.fs.Fail},
+		FormatMajorVersion: pebble.FormatNewest, DisableTableStats: c.NoTableStats,
+		Logger: pebbleLogger{logger: c.Logger, dir: c.Dir, fail: s.fs.Fail},
 		EventListener: &pebble.EventListener{
 			BackgroundError: s.fs.Fail,
 			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.fs.Fail(fmt.Errorf("corrupt %s: %w", info.Path, info.Details)) },

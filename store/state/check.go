@@ -42,6 +42,8 @@ type checker struct {
 	pos   *storepb.LogPosition
 	refs  counts // entries that show each email
 	found []error
+
+	ofEmails pairs // emails and their bodies
 }
 
 func (c *checker) broken(format string, args ...any) {

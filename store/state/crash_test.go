@@ -21,12 +21,12 @@ import (
 	"github.com/quorumail/quorumail/store/blob"
 )
 
-// crashes is how many crashes a test goes through: 150, or 2,000 with QUORUMAIL_SOAK=1.
+// crashes is how many crashes a test goes through: 105, or 2,000 with QUORUMAIL_SOAK=1.
 func crashes() int {
 	if os.Getenv("QUORUMAIL_SOAK") == "1" {
 		return 2000
 	}
-	return 150
+	return 105
 }
 
 // disaster is a file system on which something happens at the n-th change: a loss of power, of which it takes a picture, or an error

@@ -4,21 +4,67 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/kv"
 	"github.com/quorumail/quorumail/store/storepb"
 )
+
+// syncBodies makes the inline bodies of everything applied durable. The store calls it before it makes references to them so; it must not
+// use the store.
+func (m *Machine) syncBodies() error {
+	index := m.appliedIndex()
+	if err := m.cfg.Blobs.Sync(); err != nil {
+		return fmt.Errorf("sync the bodies: %w", err)
+	}
+	for {
+		old := m.synced.Load()
+		if index <= old || m.synced.CompareAndSwap(old, index) {
+			return nil
+		}
+	}
+}
+
+// appliedIndex is 0 while the store is being opened, when nothing is known to be applied.
+func (m *Machine) appliedIndex() uint64 {
+	m.posMu.Lock()
+	defer m.posMu.Unlock()
+	return m.pos.GetIndex()
+}
+
+// noteSynced keeps how far bodies are durable, so that a start need not look at those below.
+func (b *batch) noteSynced() error {
+	synced := b.m.synced.Load()
+	if synced == b.m.noted {
+		return nil
+	}
+	b.m.noted = synced
+	return b.Set(keySynced, binary.BigEndian.AppendUint64(nil, synced))
+}
+
+// sureIndex reads up to which entry inline bodies are durable.
+func sureIndex(r kv.Reader) (uint64, error) {
+	raw, err := r.Get(keySynced)
+	if errors.Is(err, kv.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil || len(raw) != 8 {
+		return 0, fmt.Errorf("read how far bodies are durable, %d bytes: %w", len(raw), err)
+	}
+	return binary.BigEndian.Uint64(raw), nil
+}
 
 // Persist makes everything applied durable: bodies first, then what refers to them. Apply may go on meanwhile.
 func (m *Machine) Persist() error {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	index := m.Position().Index
-	if err := m.cfg.Blobs.Sync(); err != nil {
-		return fmt.Errorf("sync the bodies: %w", err)
+	if err := m.syncBodies(); err != nil {
+		return err
 	}
 	b := m.db.NewBatch()
 	defer b.Close()
@@ -48,7 +94,11 @@ type UnsureBody struct {
 func (m *Machine) UnsureInline() ([]UnsureBody, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	it, err := m.db.Iter(prefixInline, after(prefixInline))
+	sure, err := sureIndex(m.db)
+	if err != nil {
+		return nil, err
+	}
+	it, err := m.db.Iter(inlineKey(sure+1, nil), after(prefixInline))
 	if err != nil {
 		return nil, err
 	}

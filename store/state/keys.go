@@ -35,6 +35,7 @@ import (
 //	L 'p'                                LogPosition
 //	L 'a'                                (every live body must be fetched)
 //	L 'i' index body                     (an inline body that may not be durable yet)
+//	L 's'                                index up to which inline bodies are durable whatever L 'i' says
 const (
 	tabCluster     = 'C'
 	tabServer      = 'S'
@@ -66,6 +67,7 @@ const group = 0
 var (
 	keyPosition  = []byte("Lp")
 	keyNeedsAll  = []byte("La")
+	keySynced    = []byte("Ls")
 	prefixInline = []byte("Li")
 )
 

@@ -63,6 +63,7 @@ type Config struct {
 	OnFatal func(error)  // must end the process
 
 	memTableBytes uint64 // of the store; 0: its default. Tests make it small, so that flushes come on their own
+	noTableStats  bool   // kv.PebbleConfig.NoTableStats: tests that damage files
 }
 
 // Machine is the replicated state on this node. Apply and Restore are called one at a time; everything else may be called at any time.
@@ -74,6 +75,8 @@ type Machine struct {
 	posMu     sync.Mutex
 	pos       *storepb.LogPosition // never changed in place; guarded by posMu
 	needsAll  atomic.Bool          // keyNeedsAll is there
+	synced    atomic.Uint64        // the inline bodies up to this index are durable
+	noted     uint64               // of synced, what keySynced says; of Apply
 	onApplied []func(Applied)
 }
 
@@ -96,10 +99,14 @@ func Open(cfg Config) (*Machine, error) {
 }
 
 // readLocal reads what the machine keeps in memory of its store.
-func (m *Machine) readLocal() (err error) {
-	if m.pos, err = readPosition(m.db); err != nil {
+func (m *Machine) readLocal() error {
+	pos, err := readPosition(m.db)
+	if err != nil {
 		return err
 	}
+	m.posMu.Lock()
+	m.pos = pos
+	m.posMu.Unlock()
 	all, err := has(m.db, keyNeedsAll)
 	if err != nil {
 		return err
@@ -179,6 +186,9 @@ func (m *Machine) Apply(entries []Entry) error {
 		}
 	}
 	if err := b.save(keyPosition, b.pos); err != nil {
+		return err
+	}
+	if err := b.noteSynced(); err != nil {
 		return err
 	}
 	if err := b.Commit(false); err != nil {

@@ -36,6 +36,9 @@ func (m *Machine) BecomeNewCluster(clusterID string, dropSecrets ...string) erro
 	if err := b.leaveGaps(clusterID); err != nil {
 		return fmt.Errorf("make the state another cluster's: %w", err)
 	}
+	if err := b.Delete(keySynced); err != nil {
+		return err
+	}
 	if err := b.save(keyPosition, pos); err != nil {
 		return err
 	}
@@ -45,6 +48,8 @@ func (m *Machine) BecomeNewCluster(clusterID string, dropSecrets ...string) erro
 	m.posMu.Lock()
 	m.pos = pos
 	m.posMu.Unlock()
+	m.synced.Store(0)
+	m.noted = 0
 	return nil
 }
 

@@ -420,12 +420,15 @@ func (v *View) Cluster() (*storepb.ClusterRecord, error) {
 	return cr, err
 }
 
-// Servers lists the servers that registered.
+// Servers lists the servers that registered and were not removed.
 func (v *View) Servers() (out []*storepb.Server, err error) {
 	err = each(v, key(tabServer), func(_, raw []byte) (bool, error) {
 		s := &storepb.Server{}
-		out = append(out, s)
-		return true, proto.Unmarshal(raw, s)
+		err := proto.Unmarshal(raw, s)
+		if err == nil && !s.Removed {
+			out = append(out, s)
+		}
+		return true, err
 	})
 	return out, err
 }
