@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A peer whose machine or network went away is given up after about this long, whether something is under way to it or not.
+// A peer whose machine or network went away is given up after about this long, whether something is under way to it or not: a follower that
+// takes in a checkpoint waits for nothing else, and cannot vote meanwhile.
 const deadAfter = 10 * time.Second
 
 func keepAlive(c net.Conn) {
@@ -17,7 +18,7 @@ func keepAlive(c net.Conn) {
 		return
 	}
 	// Errors leave the kernel's defaults, which notice later.
-	_ = t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 4 * time.Second, Interval: 2 * time.Second, Count: 3})
+	_ = t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3})
 	raw, err := t.SyscallConn()
 	if err != nil {
 		return

@@ -56,32 +56,10 @@ type Network interface {
 
 type tcp struct{}
 
-// keepAlive ends connections to a node without power in about five seconds. A follower that takes in a checkpoint waits for nothing
-// else, and cannot vote meanwhile: it must not wait for minutes for a leader that is gone.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3}
-
-func (tcp) Listen(address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	return kept{l}, nil
-}
-
-// kept sets keepAlive on what it accepts.
-type kept struct{ net.Listener }
-
-// Accept waits for a connection.
-func (k kept) Accept() (net.Conn, error) {
-	c, err := k.Listener.Accept()
-	if t, ok := c.(*net.TCPConn); ok && err == nil {
-		_ = t.SetKeepAliveConfig(keepAlive) // fails for a connection that is gone already, as its first use will
-	}
-	return c, err
-}
+func (tcp) Listen(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 
 func (tcp) Dial(ctx context.Context, _, address string) (net.Conn, error) {
-	return (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext(ctx, "tcp", address)
+	return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 }
 
 // Conn is a connection of a peer that proved who it is; From is empty for ProtoJoin.
