@@ -174,15 +174,17 @@ func (b *run) watchAll(ctx context.Context, wg *sync.WaitGroup) error {
 			defer wg.Done()
 			defer context.AfterFunc(ctx, func() { c.Close() })()
 			defer c.Close()
-			if err := c.idle(func(s string) {
+			err := c.idle(func(s string) { // it ends with an error only
 				if n := existsIn(s); n > 0 {
 					b.exists(i, n)
 				}
-			}); err != nil && ctx.Err() == nil {
-				b.mu.Lock()
-				b.failed = fmt.Errorf("watch at %s: %w", address, err)
-				b.mu.Unlock()
+			})
+			if ctx.Err() != nil {
+				return
 			}
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.failed = fmt.Errorf("watch at %s: %w", address, err)
 		}()
 	}
 	return nil
