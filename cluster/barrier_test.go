@@ -166,9 +166,7 @@ func TestBarrierIsAskedAgainWhenTheLeaderChanges(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- reader.ReadBarrier(inTime(t)) }()
 	<-asked
-	if err := old.TransferLeadership(); err != nil {
-		t.Fatal(err)
-	}
+	l.moveLead(old)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
@@ -181,9 +179,7 @@ func TestBarrierAfterElectionsWithoutCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if err := l.leader().TransferLeadership(); err != nil {
-			t.Fatal(err)
-		}
+		l.moveLead(l.leader())
 		for _, m := range l.members {
 			if err := m.ReadBarrier(inTime(t)); err != nil {
 				t.Fatal(err)

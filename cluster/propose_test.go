@@ -57,6 +57,17 @@ func (l *lab) isolate(m *member) {
 	}
 }
 
+// moveLead makes another member than m lead.
+func (l *lab) moveLead(m *member) {
+	l.t.Helper()
+	l.until("another one leads", func() bool {
+		if m.IsLeader() {
+			_ = m.TransferLeadership() // on a busy machine the others may not be ready in time
+		}
+		return !m.IsLeader()
+	})
+}
+
 func (l *lab) heal() {
 	for _, m := range l.members {
 		m.cfg.Port.Admit(func(string) error { return nil })
@@ -76,9 +87,7 @@ func TestForwardedProposalSurvivesAChangeOfLeader(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- others[0].Propose(inTime(t), []byte("x")) }()
 	<-arrived
-	if err := old.TransferLeadership(); err != nil {
-		t.Fatal(err)
-	}
+	l.moveLead(old)
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}

@@ -96,7 +96,7 @@ func (s memberState) Cluster() (*storepb.ClusterRecord, error) {
 func (s memberState) Servers() ([]*storepb.Server, error) {
 	v := s.View()
 	defer v.Close()
-	return v.Servers()
+	return v.EverServers()
 }
 
 func (s memberState) Propose(ctx context.Context, fill func(*storepb.Command)) error {

@@ -31,7 +31,7 @@ type State interface {
 	// ReadBarrier returns when the methods below tell all that was committed before the call.
 	ReadBarrier(ctx context.Context) error
 	Cluster() (*storepb.ClusterRecord, error)
-	// Servers are all that ever registered, removed ones too.
+	// Servers are all that ever registered, removed ones too: without these a removal would not be known to be done.
 	Servers() ([]*storepb.Server, error)
 	Propose(ctx context.Context, fill func(*storepb.Command)) error
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -421,14 +422,17 @@ func (v *View) Cluster() (*storepb.ClusterRecord, error) {
 }
 
 // Servers lists the servers that registered and were not removed.
-func (v *View) Servers() (out []*storepb.Server, err error) {
+func (v *View) Servers() ([]*storepb.Server, error) {
+	all, err := v.EverServers()
+	return slices.DeleteFunc(all, (*storepb.Server).GetRemoved), err
+}
+
+// EverServers lists the servers that ever registered. Of a removed one there is little more than its id.
+func (v *View) EverServers() (out []*storepb.Server, err error) {
 	err = each(v, key(tabServer), func(_, raw []byte) (bool, error) {
 		s := &storepb.Server{}
-		err := proto.Unmarshal(raw, s)
-		if err == nil && !s.Removed {
-			out = append(out, s)
-		}
-		return true, err
+		out = append(out, s)
+		return true, proto.Unmarshal(raw, s)
 	})
 	return out, err
 }
