@@ -9,7 +9,7 @@ import (
 )
 
 func (b *batch) cluster() (*storepb.ClusterRecord, error) {
-	cr := &storepb.ClusterRecord{Version: CommandVersion, Epoch: 1}
+	cr := &storepb.ClusterRecord{Version: firstVersion, Epoch: 1}
 	_, err := load(b, key(tabCluster), cr)
 	return cr, err
 }

@@ -19,6 +19,9 @@ import (
 // CommandVersion is the format of commands that this program writes, and the newest that it knows.
 const CommandVersion = 1
 
+// firstVersion is what a cluster understands whose version was never raised. It is not this program's: another program would differ.
+const firstVersion = 1
+
 // Entry is one committed entry of the log. Command is nil for entries that only move the position.
 type Entry struct {
 	Index, Term   uint64

@@ -416,7 +416,7 @@ func (v *View) IsMissing(server store.ServerID, id store.BodyID) (bool, error) {
 
 // Cluster reads the cluster's record.
 func (v *View) Cluster() (*storepb.ClusterRecord, error) {
-	cr := &storepb.ClusterRecord{Version: CommandVersion, Epoch: 1}
+	cr := &storepb.ClusterRecord{Version: firstVersion, Epoch: 1}
 	_, err := load(v, key(tabCluster), cr)
 	return cr, err
 }
