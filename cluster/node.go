@@ -39,8 +39,8 @@ type Config struct {
 	Refuse func(id ServerID) error
 	// Join answers a node that asks to join. Nil refuses all.
 	Join func(ctx context.Context, req []byte) ([]byte, error)
-	// Before is called with the node before anything is applied or served.
-	Before func(*Node)
+	// Before is called with the node before anything is applied or served; the log can be read. Its error ends Open.
+	Before func(*Node) error
 	// MaxPending and MaxPendingBytes bound the proposals under way. Defaults 8,192 and 64 MiB.
 	MaxPending      int
 	MaxPendingBytes int64
@@ -107,7 +107,10 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.applied.set(cfg.Machine.Position().Index)
 	if cfg.Before != nil {
-		cfg.Before(n)
+		if err := cfg.Before(n); err != nil {
+			n.log.Close()
+			return nil, err
+		}
 	}
 	if err := n.startRaft(dir); err != nil {
 		n.log.Close()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,6 +72,8 @@ type node struct {
 	directory *directory.Directory
 	admin     *admin.Server
 	listeners addresses
+	port      atomic.Pointer[transport.Port]
+	sockets   sockets // of clients
 }
 
 // serve starts the parts in their order, runs until ctx ends, and stops them in the reverse order.
@@ -148,8 +151,12 @@ func (n *node) openStores() (err error) {
 	return nil
 }
 
-// fatal ends the process: a dead replica is safe, a wrong one is not.
+// fatal ends the process: a dead replica is safe, a wrong one is not. The sockets go first, for the disk may hang the end, too.
 func (n *node) fatal(err error) {
+	n.sockets.cut()
+	if port := n.port.Load(); port != nil {
+		port.Close()
+	}
 	n.log.Error("this node stops", "pkg", "main", "err", err)
 	os.Exit(3)
 }
@@ -159,6 +166,7 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 	if err != nil {
 		return err
 	}
+	n.port.Store(port)
 	if j != nil && !j.hasState {
 		if err := j.fetchState(ctx, port, n.cfg.DataDir, machine{n.machine}); err != nil {
 			port.Close()
@@ -187,20 +195,22 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 		LogStore: n.cfg.Raft.LogStore, Heartbeat: n.cfg.Raft.Heartbeat, SnapshotEntries: uint64(n.cfg.Raft.SnapshotEntries), Logger: n.log, OnFatal: n.fatal,
 		Join: n.admit, Refuse: n.refuse,
 		MayPromote: func(context.Context, cluster.ServerID) bool { return false }, // that is ops/membership's
-		Before: func(c *cluster.Node) {
+		Before: func(c *cluster.Node) error {
 			n.cluster, log.n = c, c
 			pp.open(c)
 			c.Handle(methodSpent, answerSpent)
 			n.openMembership()
+			return n.putInlineAgain()
 		}})
 	if err != nil {
 		port.Close()
 		return err
 	}
-	return n.putInlineAgain()
+	return nil
 }
 
-// putInlineAgain restores, from this node's own log, inline bodies that a crash took before they were synced.
+// putInlineAgain restores, from this node's own log, inline bodies that a crash took before they were synced. It comes before anything is
+// applied: what is applied next may note that all before it is durable, and if the process died then, nobody would look again.
 func (n *node) putInlineAgain() error {
 	gone, err := n.machine.UnsureInline()
 	if err != nil {
@@ -218,6 +228,13 @@ func (n *node) putInlineAgain() error {
 		if err != nil {
 			return fmt.Errorf("restore the body of entry %d: %w", b.Index, err)
 		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	n.log.Info("restored bodies that a crash took", "pkg", "main", "count", len(gone))
+	if err := n.blobs.Sync(); err != nil {
+		return fmt.Errorf("restore the bodies that a crash took: %w", err)
 	}
 	return nil
 }
@@ -392,7 +409,7 @@ func (n *node) listen(name, address string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen for %s at %s (is another program there?): %w", name, address, err)
 	}
 	n.listeners.add(name, l.Addr().String())
-	return l, nil
+	return n.sockets.listener(l), nil
 }
 
 // server is one listener and who serves it.

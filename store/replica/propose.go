@@ -17,8 +17,6 @@ import (
 const (
 	// MaxCommandBytes is the longest encoded command. Longer ones are store.ErrTooLarge.
 	MaxCommandBytes = state.MaxCommandBytes
-	// commandVersion is the format of the commands that this program writes.
-	commandVersion = 1
 	// lookEvery is how often a proposal looks for its result in the state, which may have come with a checkpoint instead of entries.
 	lookEvery = 250 * time.Millisecond
 	// lastWord is how long Log.Propose may take to say, after its context ended, whether anything was appended.
@@ -156,13 +154,17 @@ func (r *Replica) withDeadline(ctx context.Context) (context.Context, context.Ca
 	return context.WithTimeout(ctx, r.cfg.Intervals.Propose)
 }
 
+// commandVersion is the format in which commands are written: what every member can read, which the cluster's record says, though this
+// program may know more.
+func (r *Replica) commandVersion() uint32 { return min(max(r.version.Load(), 1), state.CommandVersion) }
+
 func (r *Replica) encode(seq, lowest uint64, fill func(*storepb.Command)) ([]byte, error) {
 	c := &storepb.Command{}
 	fill(c)
 	if c.Op == nil {
 		return nil, fmt.Errorf("a command without an operation: %w", store.ErrInvalid)
 	}
-	c.Version, c.Group, c.Server = commandVersion, 0, string(r.cfg.Self)
+	c.Version, c.Group, c.Server = r.commandVersion(), 0, string(r.cfg.Self)
 	c.Incarnation, c.Seq, c.Lowest = r.incarnation[:], seq, lowest
 	c.TimeUnixMs = r.cfg.Now().UnixMilli()
 	raw, err := proto.Marshal(c)

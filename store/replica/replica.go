@@ -29,7 +29,8 @@ type Replica struct {
 	suspects  suspects
 	deletes   deletes
 
-	epoch atomic.Uint64 // the upload epoch as applied here; 0: read it
+	epoch   atomic.Uint64 // the upload epoch as applied here; 0: read it
+	version atomic.Uint32 // of commands, as the cluster's record says
 
 	fetchNow, deleteNow chan struct{} // capacity 1: something to do
 
@@ -180,4 +181,5 @@ func (r *Replica) clusterChanged() {
 	}
 	r.clock.applied(c.TicksMs)
 	r.epoch.Store(c.Epoch)
+	r.version.Store(c.Version)
 }
