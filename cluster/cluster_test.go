@@ -78,6 +78,7 @@ type member struct {
 	id      ServerID
 	dir     string
 	addr    string
+	before  func(*Node) error
 }
 
 type lab struct {
@@ -177,7 +178,7 @@ func (l *lab) open(m *member) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	node, err := Open(l.t.Context(), Config{ID: m.id, DataDir: m.dir, Advertise: m.addr, Machine: m.machine, Port: port, Logger: log, Heartbeat: l.heartbeat,
+	node, err := Open(l.t.Context(), Config{ID: m.id, DataDir: m.dir, Advertise: m.addr, Machine: m.machine, Port: port, Logger: log, Heartbeat: l.heartbeat, Before: m.before,
 		MayPromote: func(context.Context, ServerID) bool { return !l.noVotes.Load() },
 		Refuse: func(id ServerID) error {
 			if l.removed.Load() == id {
