@@ -84,13 +84,19 @@ func (p *pipe) write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// waiting is what a reader waits for.
+type waiting struct {
+	wake, changed <-chan struct{}
+	until         time.Time // zero for ever
+}
+
 // take gives what has arrived, or says what to wait for.
-func (p *pipe) take(b []byte) (n int, err error, wake, changed <-chan struct{}, until time.Time) {
+func (p *pipe) take(b []byte) (n int, w waiting, err error) {
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
 	now := time.Now()
 	blocked := p.lost || p.net.isBlocked(p.from, p.to, p.proto)
-	until = p.deadline
+	until := p.deadline
 	if !blocked && !p.net.isBlocked(p.to, p.from, p.proto) {
 		p.silent = time.Time{}
 	} else {
@@ -105,26 +111,26 @@ func (p *pipe) take(b []byte) (n int, err error, wake, changed <-chan struct{}, 
 	}
 	switch {
 	case p.abandoned:
-		return 0, net.ErrClosed, nil, nil, until
+		return 0, w, net.ErrClosed
 	case p.reset:
-		return 0, syscall.ECONNRESET, nil, nil, until
+		return 0, w, syscall.ECONNRESET
 	case !p.deadline.IsZero() && !now.Before(p.deadline):
-		return 0, os.ErrDeadlineExceeded, nil, nil, until
+		return 0, w, os.ErrDeadlineExceeded
 	case blocked:
 	case len(p.queue) > 0 && !now.Before(p.queue[0].at):
 		n = copy(b, p.queue[0].data)
 		if p.queue[0].data = p.queue[0].data[n:]; len(p.queue[0].data) == 0 {
 			p.queue = p.queue[1:]
 		}
-		return n, nil, nil, nil, until
+		return n, w, nil
 	case len(p.queue) > 0:
 		if until.IsZero() || p.queue[0].at.Before(until) {
 			until = p.queue[0].at
 		}
 	case p.ended:
-		return 0, io.EOF, nil, nil, until
+		return 0, w, io.EOF
 	}
-	return 0, nil, p.wake, p.net.changed, until
+	return 0, waiting{p.wake, p.net.changed, until}, nil
 }
 
 func (p *pipe) read(b []byte) (int, error) {
@@ -132,17 +138,17 @@ func (p *pipe) read(b []byte) (int, error) {
 		return 0, nil
 	}
 	for {
-		n, err, wake, changed, until := p.take(b)
+		n, w, err := p.take(b)
 		if n > 0 || err != nil {
 			return n, err
 		}
 		var timer <-chan time.Time
-		if !until.IsZero() {
-			timer = time.After(time.Until(until))
+		if !w.until.IsZero() {
+			timer = time.After(time.Until(w.until))
 		}
 		select {
-		case <-wake:
-		case <-changed:
+		case <-w.wake:
+		case <-w.changed:
 		case <-timer:
 		}
 	}
