@@ -14,8 +14,13 @@
 // does not know as a member: it may be the one that is behind.
 //
 // Goroutines: Raft's own, the port's, one that follows leadership, on the leader one that promotes caught-up members if MayPromote lets
-// it, and for each peer one that connects and one that reads. Open starts them, Close ends them. A proposal that Raft holds when it is
-// shut down may leave one behind that waits for Raft's word.
+// it, one that fits the log's bounds to the size of its entries, one that reads the log in the background for damage, and for each peer
+// one that connects and one that reads. Open starts them, Close ends them. A proposal that Raft holds when it is shut down may leave one
+// behind that waits for Raft's word.
 //
-// Disk: <data>/raft holds the log, term and vote; the Machine keeps its own state, which is Raft's snapshot.
+// Disk: <data>/raft holds the log, term and vote (see raftlog), and install.json while a checkpoint replaces the state. The Machine keeps
+// its own state, which is Raft's snapshot.
+//
+// What ends the process, by OnFatal: an error of Apply, a write of the log that fails or hangs, damage, a checkpoint over a log that went
+// further (ADR 3). DESIGN.md has the reasons.
 package cluster

@@ -80,6 +80,7 @@ const patience = 3 * time.Minute
 const poll = 20 * time.Millisecond
 
 func (c *Cluster) until(what string, good func() bool) error {
+	// Polls a condition, by the bubble's clock.
 	for deadline := time.Now().Add(patience); !good(); time.Sleep(poll) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("waited too long until %s", what)

@@ -1,6 +1,7 @@
 package clustertest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,8 +15,10 @@ type pipe struct {
 	net             *Network
 	from, to, proto string
 	queue           []chunk
-	wake            chan struct{} // closed and replaced when the reader has something new to look at
+	queued          int           // bytes in queue
+	wake            chan struct{} // closed and replaced when reader and writer have something new to look at
 	deadline        time.Time     // of the reader
+	writeBy         time.Time     // of the writer
 	ended           bool          // the writer closed it
 	abandoned       bool          // the reader closed it
 	reset           bool
@@ -60,37 +63,71 @@ func (p *pipe) arrival(size int) time.Time {
 	return at
 }
 
+// bufferBytes is how much may be under way, as in a socket's buffers; then the writer waits.
+const bufferBytes = 256 << 10
+
 func (p *pipe) write(b []byte) (int, error) {
+	for {
+		w, err := p.put(b)
+		if err != nil || w.wake == nil {
+			return len(b), err
+		}
+		var timer <-chan time.Time
+		if !w.until.IsZero() {
+			timer = time.After(time.Until(w.until))
+		}
+		select {
+		case <-w.wake:
+		case <-w.changed:
+		case <-timer:
+		}
+	}
+}
+
+// put takes bytes, or says what to wait for.
+func (p *pipe) put(b []byte) (w waiting, err error) {
 	n := p.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
 	case p.reset:
-		return 0, syscall.ECONNRESET
+		return w, syscall.ECONNRESET
 	case p.lost:
-		return len(b), nil // into the void; the sender's kernel does not know yet
+		return w, nil // into the void; the sender's kernel does not know yet
 	case p.ended:
-		return 0, net.ErrClosed
+		return w, net.ErrClosed
+	case !p.writeBy.IsZero() && !time.Now().Before(p.writeBy):
+		return w, os.ErrDeadlineExceeded
 	case n.resetPercent > 0 && n.rng.Float64()*100 < n.resetPercent:
 		p.reset = true
 	}
 	if p.reset || p.abandoned {
 		p.reset = true
 		p.signal()
-		return 0, syscall.ECONNRESET
+		return w, syscall.ECONNRESET
+	}
+	if p.queued > bufferBytes {
+		return waiting{p.wake, n.changed, p.writeBy}, nil
 	}
 	p.queue = append(p.queue, chunk{p.arrival(len(b)), append([]byte(nil), b...)})
+	p.queued += len(b)
 	p.signal()
-	return len(b), nil
+	return w, nil
+}
+
+// waiting is what a reader waits for.
+type waiting struct {
+	wake, changed <-chan struct{}
+	until         time.Time // zero for ever
 }
 
 // take gives what has arrived, or says what to wait for.
-func (p *pipe) take(b []byte) (n int, err error, wake, changed <-chan struct{}, until time.Time) {
+func (p *pipe) take(b []byte) (n int, w waiting, err error) {
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
 	now := time.Now()
 	blocked := p.lost || p.net.isBlocked(p.from, p.to, p.proto)
-	until = p.deadline
+	until := p.deadline
 	if !blocked && !p.net.isBlocked(p.to, p.from, p.proto) {
 		p.silent = time.Time{}
 	} else {
@@ -105,26 +142,30 @@ func (p *pipe) take(b []byte) (n int, err error, wake, changed <-chan struct{}, 
 	}
 	switch {
 	case p.abandoned:
-		return 0, net.ErrClosed, nil, nil, until
+		return 0, w, net.ErrClosed
 	case p.reset:
-		return 0, syscall.ECONNRESET, nil, nil, until
+		return 0, w, syscall.ECONNRESET
 	case !p.deadline.IsZero() && !now.Before(p.deadline):
-		return 0, os.ErrDeadlineExceeded, nil, nil, until
+		return 0, w, os.ErrDeadlineExceeded
 	case blocked:
 	case len(p.queue) > 0 && !now.Before(p.queue[0].at):
 		n = copy(b, p.queue[0].data)
+		if p.queued > bufferBytes {
+			p.signal() // somebody may wait to write
+		}
+		p.queued -= n
 		if p.queue[0].data = p.queue[0].data[n:]; len(p.queue[0].data) == 0 {
 			p.queue = p.queue[1:]
 		}
-		return n, nil, nil, nil, until
+		return n, w, nil
 	case len(p.queue) > 0:
 		if until.IsZero() || p.queue[0].at.Before(until) {
 			until = p.queue[0].at
 		}
 	case p.ended:
-		return 0, io.EOF, nil, nil, until
+		return 0, w, io.EOF
 	}
-	return 0, nil, p.wake, p.net.changed, until
+	return 0, waiting{p.wake, p.net.changed, until}, nil
 }
 
 func (p *pipe) read(b []byte) (int, error) {
@@ -132,17 +173,17 @@ func (p *pipe) read(b []byte) (int, error) {
 		return 0, nil
 	}
 	for {
-		n, err, wake, changed, until := p.take(b)
+		n, w, err := p.take(b)
 		if n > 0 || err != nil {
 			return n, err
 		}
 		var timer <-chan time.Time
-		if !until.IsZero() {
-			timer = time.After(time.Until(until))
+		if !w.until.IsZero() {
+			timer = time.After(time.Until(w.until))
 		}
 		select {
-		case <-wake:
-		case <-changed:
+		case <-w.wake:
+		case <-w.changed:
 		case <-timer:
 		}
 	}
@@ -188,7 +229,9 @@ func (c *conn) Close() error {
 func (c *conn) LocalAddr() net.Addr  { return c.local }
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
-func (c *conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
 
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.in.net.mu.Lock()
@@ -198,5 +241,10 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// SetWriteDeadline has nothing to bound: writes never wait.
-func (c *conn) SetWriteDeadline(time.Time) error { return nil }
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.out.net.mu.Lock()
+	defer c.out.net.mu.Unlock()
+	c.out.writeBy = t
+	c.out.signal()
+	return nil
+}

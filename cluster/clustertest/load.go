@@ -19,11 +19,12 @@ type load struct {
 
 // StartLoad starts clients that propose through all nodes, until StopLoad.
 func (c *Cluster) StartLoad(clients int) {
-	c.load = &load{c: c, quit: make(chan struct{})}
+	l := &load{c: c, quit: make(chan struct{})}
+	c.load = l
 	for i := range clients {
 		rng := rand.New(rand.NewPCG(c.rng.Uint64(), uint64(i)))
-		c.load.wg.Add(1)
-		go func() { defer c.load.wg.Done(); c.load.run(i, rng) }()
+		l.wg.Add(1)
+		go func() { defer l.wg.Done(); l.run(i, rng) }()
 	}
 }
 

@@ -31,6 +31,7 @@ var Update = flag.Bool("update", false, "write the outcomes of the stories into 
 //	await truncated NODE         wait until its log no longer begins at 1
 //	await entries NODE N         wait until it has applied N commands
 //	propose NODE TEXT... [v=N] [timeout=D]
+//	unheard NODE TEXT... [timeout=D]   a proposal that must not be acknowledged
 //	barrier NODE [timeout=D]
 //	show NODE                    the commands that it has applied
 //	restored NODE                how often it installed a checkpoint
@@ -222,6 +223,13 @@ var verbs = map[string]func(c *Cluster, a *args) string{
 	"propose": func(c *Cluster, a *args) string {
 		_, err := c.Propose(a.word(0), strings.Join(a.words[1:], " "), a.setNumber("v", 1), a.duration("timeout", 30*time.Second))
 		return said(err)
+	},
+	"unheard": func(c *Cluster, a *args) string {
+		_, err := c.Propose(a.word(0), strings.Join(a.words[1:], " "), 1, a.duration("timeout", 5*time.Second))
+		if errors.Is(err, cluster.ErrUnknownOutcome) || errors.Is(err, cluster.ErrUnavailable) {
+			return "ok" // which of them depends on who noticed first
+		}
+		return "acknowledged: " + said(err)
 	},
 	"barrier": func(c *Cluster, a *args) string {
 		_, err := c.Barrier(a.word(0), a.duration("timeout", 30*time.Second))

@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
-	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -20,11 +19,11 @@ type endFile struct {
 	disk  durable.Disk
 	path  string
 	kind  byte
-	mu    sync.Mutex
-	f     vfs.File // nil until it is made; guarded by mu
 	made  bool     // it was there when it was opened
-	seq   uint64   // guarded by mu
-	index uint64   // guarded by mu, but for Open
+	one   turns    // guards what follows
+	f     vfs.File // nil until it is made
+	seq   uint64
+	index uint64
 }
 
 const (
@@ -33,7 +32,7 @@ const (
 )
 
 func openEnd(disk durable.Disk, path, kind string) (*endFile, error) {
-	e := &endFile{disk: disk, path: path, kind: kind[0]}
+	e := &endFile{disk: disk, path: path, kind: kind[0], one: newTurns()}
 	raw, err := disk.ReadFile(path, 4096)
 	if errors.Is(err, fs.ErrNotExist) {
 		return e, nil
@@ -93,8 +92,7 @@ func (e *endFile) slot(index uint64) ([]byte, int64) {
 
 // note writes the index; it reaches the disk when the kernel likes.
 func (e *endFile) note(index uint64) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.one.take()()
 	return e.writeSlot(index)
 }
 
@@ -108,8 +106,7 @@ func (e *endFile) writeSlot(index uint64) error {
 
 // set writes the index durably, and makes the file if there is none.
 func (e *endFile) set(index uint64) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.one.take()()
 	if e.f == nil {
 		b, _ := e.slot(index)
 		first := make([]byte, 2*slotOffset)
@@ -126,8 +123,7 @@ func (e *endFile) set(index uint64) error {
 }
 
 func (e *endFile) close() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.one.take()()
 	if e.f == nil {
 		return nil
 	}

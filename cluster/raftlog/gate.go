@@ -2,6 +2,17 @@ package raftlog
 
 import "sync"
 
+// turns lets one writer at a time. Like gate, it is no mutex for the sake of bubbles.
+type turns chan struct{}
+
+func newTurns() turns { return make(turns, 1) }
+
+// take waits for a turn; the function that it returns gives it back.
+func (t turns) take() (give func()) {
+	t <- struct{}{}
+	return func() { <-t }
+}
+
 // gate lets truncation be alone with the store: raft-wal counts the readers of a file too late, and closes one that it removes under a
 // reader's hands. A condition rather than a sync.RWMutex, so that time passes in a synctest bubble while a broken disk keeps somebody inside.
 type gate struct {

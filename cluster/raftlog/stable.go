@@ -13,12 +13,13 @@ import (
 // stable keeps term and vote.
 type stable struct {
 	file smallFile
+	one  turns // who writes; then no other replaces kv
 	mu   sync.Mutex
 	kv   map[string][]byte // guarded by mu
 }
 
 func openStable(disk durable.Disk, path string, mayMake bool) (*stable, error) {
-	s := &stable{file: smallFile{disk, path}, kv: map[string][]byte{}}
+	s := &stable{file: smallFile{disk, path}, one: newTurns(), kv: map[string][]byte{}}
 	raw, err := s.file.read()
 	if err != nil {
 		return nil, err
@@ -42,9 +43,10 @@ func (s *stable) empty() bool {
 }
 
 func (s *stable) set(key string, val []byte) error {
+	defer s.one.take()()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	kv := maps.Clone(s.kv)
+	s.mu.Unlock()
 	kv[key] = append([]byte(nil), val...)
 	raw, err := json.Marshal(kv)
 	if err != nil {
@@ -53,6 +55,8 @@ func (s *stable) set(key string, val []byte) error {
 	if err := s.file.write(raw); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.kv = kv
 	return nil
 }
