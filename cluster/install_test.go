@@ -201,10 +201,10 @@ func TestInstallOverALongerLogStartsAgain(t *testing.T) {
 		h.fill(t, 1, last, 2)
 		port := newLab(t, 1).members[0].cfg.Port
 		h.cfg.Port = port
-		if err := h.install(100, 4, checkpointAt(t, 100, 4)); !errors.Is(err, errStartAgain) {
+		if err := h.install(100, 4, checkpointAt(t, 100, 4)); !errors.Is(err, ErrStartAgain) {
 			t.Errorf("a log up to %d: %v", last, err)
 		}
-		if len(h.fatals) != 1 || !errors.Is(h.fatals[0], errStartAgain) {
+		if len(h.fatals) != 1 || !errors.Is(h.fatals[0], ErrStartAgain) {
 			t.Errorf("fatal: %v", h.fatals)
 		}
 		if err := h.checkLog(); err != nil || h.bounds(t) != [2]uint64{} {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -158,7 +159,19 @@ func (n *node) fatal(err error) {
 		port.Close()
 	}
 	n.log.Error("this node stops", "pkg", "main", "err", err)
+	if errors.Is(err, cluster.ErrStartAgain) {
+		n.startAgain()
+	}
 	os.Exit(3)
+}
+
+// startAgain replaces this process by a new one of the same program, with the same arguments. It returns only if it cannot.
+func (n *node) startAgain() {
+	bin, err := os.Executable()
+	if err == nil {
+		err = syscall.Exec(bin, os.Args, os.Environ())
+	}
+	n.log.Error("start again", "pkg", "main", "err", err)
 }
 
 func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) error {
