@@ -138,8 +138,9 @@ func agrees(log *raftlog.Log, pos Position) (empty bool, err error) {
 // would take the state back and forget entries that this node acknowledged since.
 var errNotNeeded = errors.New("this node has what the checkpoint holds")
 
-// ErrStartAgain, given to Config.OnFatal, asks for a new process, which will go on well: hashicorp/raft removes the old log after a checkpoint, but goes on believing in its last entry: it refuses the entries
-// that follow (#697), or is elected for entries that it does not have. Only a new start makes it forget.
+// ErrStartAgain, given to Config.OnFatal, asks for a new process, which will go on well: hashicorp/raft removes the old log after a
+// checkpoint, but goes on believing in its last entry: it refuses the entries that follow (#697), or is elected for entries that it does not
+// have. Only a new start makes it forget.
 var ErrStartAgain = errors.New("a checkpoint replaced a log that went further: the process must start again")
 
 // errHalfRestored: nobody knows what the state is.
