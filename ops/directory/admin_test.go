@@ -92,6 +92,24 @@ func TestListings(t *testing.T) {
 	must(t, d.RemoveDomain(ctx, "example.test"))
 }
 
+// A node that is behind does not give the mail of a new account to the catch-all.
+func TestCatchAllIsUsedOnlyBehindABarrier(t *testing.T) {
+	d, n := testDirectory(t, nil)
+	must(t, d.SetDomain(t.Context(), "example.test", DomainChange{CatchAll: ptr("bob@example.test")}))
+	var made store.AccountID
+	n.catchUp = func() { // another node made it, and said so
+		var err error
+		made, err = d.CreateAccount(t.Context(), "chi@example.test", "chi's secret", AccountChange{})
+		must(t, err)
+	}
+	a, err := smtp.ParseAddress("chi@example.test")
+	must(t, err)
+	list, err := d.Resolve(t.Context(), a)
+	if err != nil || len(list) != 1 || list[0].Account != made {
+		t.Errorf("the mail goes to %+v, %v; want account %d", list, err, made)
+	}
+}
+
 func TestResolve(t *testing.T) {
 	d, _ := testDirectory(t, nil)
 	ctx := t.Context()

@@ -24,6 +24,7 @@ type node struct {
 	// index of the last command; barrier is what ReadBarrier returns
 	index   uint64
 	barrier error
+	catchUp func() // runs at the next barrier: what other nodes acknowledged becomes known here
 	told    []func(store.AccountID)
 }
 
@@ -72,8 +73,13 @@ func (n *node) Propose(_ context.Context, fill func(*storepb.Command)) (*storepb
 
 func (n *node) ReadBarrier(context.Context) error {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.barrier
+	err, catchUp := n.barrier, n.catchUp
+	n.catchUp = nil
+	n.mu.Unlock()
+	if catchUp != nil {
+		catchUp()
+	}
+	return err
 }
 
 func (n *node) View() *state.View                     { return n.m.View() }

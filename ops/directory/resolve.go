@@ -17,14 +17,26 @@ import (
 // this site and nobody does; smtpd.ErrNotLocal: the domain is not of this site; store.ErrUnavailable: the domain is
 // suspended, so that senders keep the mail for a while.
 //
-// A refusal is for ever, so what this node's copy does not know is looked up again behind a read barrier: the address may have been made
-// at another node a moment ago.
+// A refusal is for ever, and what a catch-all takes is gone for its owner, so an address that this node's copy does not know exactly is looked
+// up again behind a read barrier: it may have been made at another node a moment ago.
 func (d *Directory) Resolve(ctx context.Context, address smtp.Address) ([]state.Recipient, error) {
 	list, err := resolve(d.local, address)
-	if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, smtpd.ErrNotLocal) {
+	known := err == nil && d.exact(address)
+	if known || err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, smtpd.ErrNotLocal) {
 		return list, err
 	}
 	return resolve(func(f func(*state.View) error) error { return d.read(ctx, f) }, address)
+}
+
+// exact tells whether the address itself is an account's or an alias's in this node's copy.
+func (d *Directory) exact(address smtp.Address) bool {
+	return d.local(func(v *state.View) error {
+		_, err := v.AccountByAddress(address.Canonical())
+		if errors.Is(err, store.ErrNotFound) {
+			_, err = v.Alias(address.Canonical())
+		}
+		return err
+	}) == nil
 }
 
 func resolve(read func(func(*state.View) error) error, address smtp.Address) ([]state.Recipient, error) {

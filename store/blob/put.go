@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -74,10 +75,14 @@ func (d *Disk) write(ctx context.Context, a *arrival, rec record, encoded io.Rea
 	if large {
 		weight = min(copyBytes, d.config.BufferBytes)
 	}
-	if err := d.buffers.Acquire(ctx, weight); err != nil {
-		return err
+	// What is in memory already needs no room, and must not wait for it: Apply puts inline bodies, and the room may be taken by bodies
+	// whose senders have stopped sending.
+	if _, inMemory := encoded.(*bytes.Reader); !inMemory || large {
+		if err := d.buffers.Acquire(ctx, weight); err != nil {
+			return err
+		}
+		defer d.buffers.Release(weight)
 	}
-	defer d.buffers.Release(weight)
 	if large {
 		return d.writeLarge(a, rec, encoded)
 	}

@@ -100,7 +100,11 @@ func (r *Replica) tick(ctx context.Context) error {
 			return nil
 		}
 	}
-	return r.maintain(ctx, func(c *storepb.Command) { c.Op = &storepb.Command_Tick{Tick: &storepb.Tick{Ms: ms}} })
+	err = r.maintain(ctx, func(c *storepb.Command) { c.Op = &storepb.Command_Tick{Tick: &storepb.Tick{Ms: ms, From: &ticks}} })
+	if errors.Is(err, store.ErrConflict) {
+		return nil // another leader counted that time, or an attempt of ours that got no answer
+	}
+	return err
 }
 
 func (r *Replica) replicatedTime() (uint64, error) {

@@ -116,6 +116,24 @@ func (r *Replica) Propose(ctx context.Context, fill func(*storepb.Command)) (*st
 func (r *Replica) propose(ctx context.Context, fill func(*storepb.Command)) (*storepb.Result, error) {
 	ctx, cancel := r.withDeadline(ctx)
 	defer cancel()
+	lost, err := r.quorumLost()
+	if err != nil {
+		return nil, fmt.Errorf("propose: %w", err)
+	}
+	select {
+	case <-r.registered:
+	case <-lost:
+		return nil, fmt.Errorf("propose: the quorum was lost: %w", store.ErrUnavailable)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("propose: this node has not registered yet: %w: %w", store.ErrUnavailable, ctx.Err())
+	}
+	return r.proposeNow(ctx, fill)
+}
+
+// proposeNow is propose also for a node that has not registered yet.
+func (r *Replica) proposeNow(ctx context.Context, fill func(*storepb.Command)) (*storepb.Result, error) {
+	ctx, cancel := r.withDeadline(ctx)
+	defer cancel()
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("propose: %w: %w", store.ErrUnavailable, err)
 	}

@@ -348,3 +348,25 @@ func TestCredentialsHook(t *testing.T) {
 		}
 	}
 }
+
+// What a process proposes before the cluster knows of its start could be retired by the late word of an earlier one.
+func TestNothingIsProposedBeforeRegistration(t *testing.T) {
+	c := newTestCluster(t)
+	n := c.newNode(3, "n4") // which does not run
+	defer n.machine.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := n.Propose(ctx, func(c *storepb.Command) {
+		c.Op = &storepb.Command_AdvanceEpoch{AdvanceEpoch: &storepb.AdvanceEpoch{From: 1}}
+	})
+	if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknownOutcome) {
+		t.Errorf("got %v, want unavailable", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.entries {
+		if e.Command != nil && decode(t, e.Command).Server == "n4" {
+			t.Error("it was proposed")
+		}
+	}
+}

@@ -76,6 +76,11 @@ func (r *Replica) look(ctx context.Context) *healthReport {
 		err = fmt.Errorf("no quorum, or this node is far behind: %w", err)
 		return &healthReport{err: err, quorum: err}
 	}
+	select {
+	case <-r.registered:
+	default:
+		return &healthReport{err: fmt.Errorf("this node has not registered yet: %w", store.ErrUnavailable)}
+	}
 	if r.cfg.Lag != nil {
 		if lag := r.cfg.Lag(); lag > r.cfg.MaxLag {
 			return &healthReport{err: fmt.Errorf("%d entries behind, limit %d: %w", lag, r.cfg.MaxLag, store.ErrUnavailable)}

@@ -29,6 +29,8 @@ type Replica struct {
 	suspects  suspects
 	deletes   deletes
 
+	registered chan struct{} // closed when the cluster knows of this start
+
 	epoch   atomic.Uint64 // the upload epoch as applied here; 0: read it
 	version atomic.Uint32 // of commands, as the cluster's record says
 
@@ -48,7 +50,7 @@ func New(cfg Config) (*Replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Replica{cfg: cfg, fetchNow: make(chan struct{}, 1), deleteNow: make(chan struct{}, 1)}
+	r := &Replica{cfg: cfg, fetchNow: make(chan struct{}, 1), deleteNow: make(chan struct{}, 1), registered: make(chan struct{})}
 	if _, err := rand.Read(r.incarnation[:]); err != nil {
 		return nil, fmt.Errorf("choose the incarnation: %w", err)
 	}
@@ -88,7 +90,7 @@ func (r *Replica) OnCredentials(f func(store.AccountID)) {
 }
 
 // OnRevoked registers who is told when logins to an account that were right may be right no longer, because a password was changed or
-// removed, or the account suspended or removed, on whatever node. f runs where commands are applied: it must be fast.
+// removed, or the account suspended or removed, on whatever node; 0 stands for every account. f runs where commands are applied: it must be fast.
 func (r *Replica) OnRevoked(f func(store.AccountID)) {
 	r.hookMu.Lock()
 	defer r.hookMu.Unlock()
@@ -104,7 +106,7 @@ func (r *Replica) OnSettings(f func()) {
 
 // onApplied runs in the applying goroutine after each batch. It only hands over.
 func (r *Replica) onApplied(a state.Applied) {
-	if a.Cluster {
+	if a.Cluster || a.Restored {
 		r.clusterChanged()
 	}
 	if a.Restored { // waiters find their results by themselves
@@ -138,7 +140,7 @@ func (r *Replica) restored(a *state.Applied) {
 	if err != nil {
 		r.cfg.Logger.Error("list the accounts of a checkpoint", "err", err)
 	}
-	a.Revoked = a.Credentials
+	a.Revoked, a.Settings = []store.AccountID{0}, true
 }
 
 func (r *Replica) tellHooks(a state.Applied) {

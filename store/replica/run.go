@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -78,15 +79,18 @@ func (r *Replica) maintain(ctx context.Context, fill func(*storepb.Command)) err
 	return err
 }
 
-// register tells the cluster who this node is since it started, which also retires what its earlier processes may still have under way.
+// register tells the cluster who this node is since it started, which also retires what its earlier processes may still have under way. It is
+// the first that this process proposes: an earlier one's late word could retire this one only if there were something of it to retire.
 func (r *Replica) register(ctx context.Context) error {
 	s := &storepb.Server{Id: string(r.cfg.Self), Name: r.cfg.Name, Address: r.cfg.Address, DataIncarnation: r.cfg.DataIncarnation[:],
 		MaxVersion: r.cfg.MaxVersion, ClientAddresses: r.cfg.ClientAddresses, Boot: r.cfg.Boot}
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, r.cfg.Intervals.Ready) {
-		err := r.maintain(ctx, func(c *storepb.Command) {
-			c.Op = &storepb.Command_RegisterServer{RegisterServer: &storepb.RegisterServer{Server: s}}
-		})
-		if err == nil || ctx.Err() != nil {
+		err := r.registerOnce(ctx, s)
+		if err == nil {
+			close(r.registered)
+			return nil
+		}
+		if ctx.Err() != nil {
 			return nil
 		}
 		if !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrUnknownOutcome) {
@@ -97,4 +101,16 @@ func (r *Replica) register(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+func (r *Replica) registerOnce(ctx context.Context, s *storepb.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Intervals.Maintenance)
+	defer cancel()
+	res, err := r.proposeNow(ctx, func(c *storepb.Command) {
+		c.Op = &storepb.Command_RegisterServer{RegisterServer: &storepb.RegisterServer{Server: s}}
+	})
+	if err != nil {
+		return err
+	}
+	return state.ResultError(res)
 }

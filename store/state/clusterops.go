@@ -40,7 +40,7 @@ func (b *batch) clusterOperation(c *storepb.Command) (*storepb.Result, error) {
 			return ok
 		})
 	case *storepb.Command_Tick:
-		return b.tick(op.Tick.Ms)
+		return b.tick(op.Tick)
 	case *storepb.Command_RaiseVersion:
 		return b.raiseVersion(op.RaiseVersion.Version)
 	case *storepb.Command_Sweep:
@@ -69,13 +69,15 @@ func (b *batch) changeCluster(change func(*storepb.ClusterRecord) bool) (*storep
 }
 
 // tick moves the replicated clock on.
-func (b *batch) tick(ms uint64) (*storepb.Result, error) {
-	if ms > maxTickMs {
-		return refuse(store.ErrInvalid, "a tick of %d ms", ms), nil
+// tick advances the replicated time. The time since a moment is counted once, whoever proposes it how often.
+func (b *batch) tick(op *storepb.Tick) (*storepb.Result, error) {
+	if op.Ms > maxTickMs {
+		return refuse(store.ErrInvalid, "a tick of %d ms", op.Ms), nil
 	}
 	return b.changeCluster(func(cr *storepb.ClusterRecord) bool {
-		cr.TicksMs += ms
-		return true
+		ok := op.From == nil || *op.From == cr.TicksMs
+		cr.TicksMs += op.Ms
+		return ok
 	})
 }
 

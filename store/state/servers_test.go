@@ -16,6 +16,26 @@ func invited(secret, server string) *storepb.Command {
 		Record: &storepb.Server{Id: server, Name: server, DataIncarnation: disk(server)}}}}
 }
 
+// The time since a moment counts once, whoever tells it how often: an attempt without an answer is told again, and so by a new leader.
+func TestTickCountsItsTimeOnce(t *testing.T) {
+	b := newBench(t, "")
+	tick := func(from uint64) error {
+		_, err := b.try(&storepb.Command{Op: &storepb.Command_Tick{Tick: &storepb.Tick{Ms: 1000, From: &from}}})
+		return err
+	}
+	if err := errors.Join(tick(0), tick(1000)); err != nil {
+		t.Fatal(err)
+	}
+	if err := tick(1000); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("the same second again: %v", err)
+	}
+	v := b.View()
+	defer v.Close()
+	if c, err := v.Cluster(); err != nil || c.TicksMs != 2000 {
+		t.Errorf("%d ms, %v", c.TicksMs, err)
+	}
+}
+
 func TestInviteIsGoodOnceAndNotForLong(t *testing.T) {
 	b := newBench(t, "")
 	invite := func(secret string, expires uint64) {

@@ -2501,6 +2501,7 @@ func (x *AdvanceEpoch) GetFrom() uint64 {
 type Tick struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ms            uint64                 `protobuf:"varint,1,opt,name=ms,proto3" json:"ms,omitempty"`
+	From          *uint64                `protobuf:"varint,2,opt,name=from,proto3,oneof" json:"from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2538,6 +2539,13 @@ func (*Tick) Descriptor() ([]byte, []int) {
 func (x *Tick) GetMs() uint64 {
 	if x != nil {
 		return x.Ms
+	}
+	return 0
+}
+
+func (x *Tick) GetFrom() uint64 {
+	if x != nil && x.From != nil {
+		return *x.From
 	}
 	return 0
 }
@@ -4336,9 +4344,11 @@ const file_store_proto_rawDesc = "" +
 	"\x03end\x18\x02 \x01(\bR\x03end\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\x04R\x02id\"\"\n" +
 	"\fAdvanceEpoch\x12\x12\n" +
-	"\x04from\x18\x01 \x01(\x04R\x04from\"\x16\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\"8\n" +
 	"\x04Tick\x12\x0e\n" +
-	"\x02ms\x18\x01 \x01(\x04R\x02ms\"<\n" +
+	"\x02ms\x18\x01 \x01(\x04R\x02ms\x12\x17\n" +
+	"\x04from\x18\x02 \x01(\x04H\x00R\x04from\x88\x01\x01B\a\n" +
+	"\x05_from\"<\n" +
 	"\x05Sweep\x12\x16\n" +
 	"\x06emails\x18\x01 \x03(\x04R\x06emails\x12\x1b\n" +
 	"\twindow_ms\x18\x02 \x01(\x04R\bwindowMs\"I\n" +
@@ -4637,6 +4647,7 @@ func file_store_proto_init() {
 		(*Command_RemoveServer)(nil),
 		(*Command_HoldSweeps)(nil),
 	}
+	file_store_proto_msgTypes[31].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -139,13 +139,13 @@ func (s *Server) forget(c *conn) {
 var errRevoked = errors.New("imapd: the login is no longer good")
 
 // EndSessions ends the sessions of an account, each after the command that it is at, because its password was changed, or it was suspended
-// or removed. It does not wait for them.
+// or removed; account 0 stands for every one. It does not wait for them.
 func (s *Server) EndSessions(account store.AccountID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.revocations++
 	for c := range s.running {
-		if c.account == account {
+		if c.account == account || account == 0 && c.account != 0 {
 			c.end(errRevoked)
 		}
 	}
