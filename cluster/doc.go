@@ -13,9 +13,9 @@
 // say. A node listens to every node that has a certificate of the cluster's CA and was not removed (Config.Refuse), also to one that it
 // does not know as a member: it may be the one that is behind.
 //
-// Goroutines: Raft's own, the port's, one that follows leadership, on the leader one that promotes caught-up members if MayPromote lets
-// it, and for each peer one that connects and one that reads. Open starts them, Close ends them. A proposal that Raft holds when it is
-// shut down may leave one behind that waits for Raft's word.
+// Goroutines: Raft's own, the port's, one that follows leadership, one that bounds the log and one that reads it over, and for each peer
+// one that connects and one that reads. Open starts them, Close ends them. A proposal that Raft holds when it is shut down may leave one
+// behind that waits for Raft's word.
 //
 // Disk: <data>/raft holds the log, term and vote; the Machine keeps its own state, which is Raft's snapshot.
 package cluster
