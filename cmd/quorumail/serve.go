@@ -77,9 +77,10 @@ type node struct {
 
 // under is what a node stands on. The zero value is the operating system; tests put what they control there.
 type under struct {
-	fs      vfs.FS            // of the log, the state and the bodies
-	network transport.Network // between the nodes
-	exit    func(error)       // ends the process
+	fs              vfs.FS            // of the log, the state and the bodies
+	logSegmentBytes int               // of the log's files
+	network         transport.Network // between the nodes
+	exit            func(error)       // ends the process
 }
 
 // serve starts the parts in their order, runs until ctx ends, and stops them in the reverse order.
@@ -172,7 +173,7 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 		return err
 	}
 	if j != nil && !j.hasState {
-		if err := j.fetchState(ctx, port, n.cfg.DataDir, machine{n.machine}); err != nil {
+		if err := j.fetchState(ctx, port, n.cfg.DataDir, machine{n.machine}, n.under.fs); err != nil {
 			port.Close()
 			return fmt.Errorf("fetch the state of the cluster: %w", err)
 		}
@@ -197,7 +198,7 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 	}
 	n.cluster, err = cluster.Open(ctx, cluster.Config{ID: n.id.ID, DataDir: n.cfg.DataDir, Advertise: n.cfg.Cluster.Advertise, Machine: machine{n.machine}, Port: port,
 		LogStore: n.cfg.Raft.LogStore, Heartbeat: n.cfg.Raft.Heartbeat, Logger: n.log, OnFatal: n.fatal, Join: n.admit, Refuse: n.refuse,
-		SnapshotEntries: uint64(n.cfg.Raft.SnapshotEntries), TrailingEntries: 4 * uint64(n.cfg.Raft.SnapshotEntries), FS: n.under.fs,
+		SnapshotEntries: uint64(n.cfg.Raft.SnapshotEntries), TrailingEntries: 4 * uint64(n.cfg.Raft.SnapshotEntries), FS: n.under.fs, SegmentBytes: n.under.logSegmentBytes,
 		Before: func(c *cluster.Node) {
 			n.cluster, log.n = c, c
 			pp.open(c)
