@@ -12,7 +12,7 @@ import (
 // The larger part of a cluster takes mail, the smaller one takes none, wherever the leader was; afterwards all show the same. B1: what
 // carries a body is not accepted where no majority can hold it, and when it travels beside the log, it is never even proposed there.
 func TestB1PartitionedStackTakesMailOnOneSideOnly(t *testing.T) {
-	inStack(t, 5, 65536, func(s *stack) {
+	inStack(t, 5, 65536, func(t *testing.T, s *stack) {
 		all, larger, smaller := []string{"n1", "n2", "n3", "n4", "n5"}, []string{"n1", "n2", "n3"}, []string{"n4", "n5"}
 		for _, leader := range []string{"n4", "n1"} {
 			s.lead(leader)
@@ -51,7 +51,7 @@ func TestB1PartitionedStackTakesMailOnOneSideOnly(t *testing.T) {
 // B3: a node that was away for longer than the logs of the others reach gets their state, which holds no bodies, and then brings all of
 // them, those that travelled inside commands too.
 func TestB3StackThatWasAwayTakesACheckpoint(t *testing.T) {
-	inStack(t, 3, 16, func(s *stack) {
+	inStack(t, 3, 16, func(t *testing.T, s *stack) {
 		s.mustAdd("n1", 10)
 		s.check()
 		s.lead("n1")
@@ -83,7 +83,7 @@ func TestB3StackThatWasAwayTakesACheckpoint(t *testing.T) {
 
 // B5: who lost its disk does not come back under its old id. B4: who takes its place does not vote as long as it lacks bodies.
 func TestB4ReplacedStackVotesWhenItHoldsEveryBody(t *testing.T) {
-	inStack(t, 3, 65536, func(s *stack) {
+	inStack(t, 3, 65536, func(t *testing.T, s *stack) {
 		s.mustAdd("n1", 30)
 		s.check()
 		s.lead("n1")
@@ -127,7 +127,7 @@ func TestB4ReplacedStackVotesWhenItHoldsEveryBody(t *testing.T) {
 
 // The power goes at all nodes at once, while they take mail. What was not synced is gone, what was acknowledged is not.
 func TestStackThatLostPowerEverywhereLosesNoMail(t *testing.T) {
-	inStack(t, 3, 64, func(s *stack) {
+	inStack(t, 3, 64, func(t *testing.T, s *stack) {
 		all := []string{"n1", "n2", "n3"}
 		for round, keep := range []int{0, 50, 0} {
 			stop := s.load(all...)

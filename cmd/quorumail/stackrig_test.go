@@ -25,7 +25,6 @@ import (
 	"github.com/quorumail/quorumail/cluster/transport"
 	"github.com/quorumail/quorumail/ops/config"
 	"github.com/quorumail/quorumail/store"
-	"github.com/quorumail/quorumail/store/blob"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -82,30 +81,18 @@ func (u *stackNodeUp) why() error {
 	return u.ended
 }
 
-// warmUp makes the compressor's channels, which are shared by the process, outside of any bubble.
-var warmUp = sync.OnceValue(func() error {
-	e := blob.NewEncoder(os.TempDir())
-	if _, err := e.Write(make([]byte, 1000)); err != nil {
-		return err
-	}
-	encoded, err := e.Finish()
-	if err != nil {
-		return err
-	}
-	m, id := blob.NewMemory(), encoded.ID([store.NonceBytes]byte{})
-	if err := m.Put(context.Background(), id, 1, encoded.Open(), encoded.CompressedBytes, true); err != nil {
-		return err
-	}
-	return errors.Join(m.Verify(id), encoded.Close())
-})
+// emptyPools drops compressors, which hold channels: one that was made in a bubble may not be used outside of it. A pool's content lives
+// for two collections.
+func emptyPools() {
+	runtime.GC()
+	runtime.GC()
+}
 
 // inStack runs a scenario with nodes n1 to nk, that all vote, and an account.
-func inStack(t *testing.T, nodes, entries int, f func(s *stack)) {
+func inStack(t *testing.T, nodes, entries int, f func(t *testing.T, s *stack)) {
 	t.Helper()
 	seed := seedOf(t)
-	if err := warmUp(); err != nil {
-		t.Fatal(err)
-	}
+	defer emptyPools()
 	dir := t.TempDir()
 	clustertest.Bubble(t, func(t *testing.T) {
 		ca, err := transport.NewCA("test")
@@ -121,7 +108,7 @@ func inStack(t *testing.T, nodes, entries int, f func(s *stack)) {
 			s.awaitVoters(i)
 		}
 		s.makeAccount()
-		f(s)
+		f(t, s)
 	})
 }
 
