@@ -68,7 +68,12 @@ func TestB3StackThatWasAwayTakesACheckpoint(t *testing.T) {
 			})
 		}
 		s.net.Heal()
+		s.split("qm-bulk/1", "n3") // bodies do not pass yet
 		s.until("the node that was away has another state", func() bool { return away.machine.Generation() > generation })
+		if n, err := away.replica.ToFetch(1000); err != nil || n < 160 {
+			t.Errorf("it says that it has to bring %d bodies, %v", n, err)
+		}
+		s.net.Heal()
 		s.check()
 		if s.node("n3").up() != away || away.why() != nil {
 			t.Errorf("the node did not live through it: %v", away.why())
