@@ -13,8 +13,7 @@
 // say. A node listens to every node that has a certificate of the cluster's CA and was not removed (Config.Refuse), also to one that it
 // does not know as a member: it may be the one that is behind.
 //
-// Goroutines: Raft's own, the port's, one that follows leadership, on the leader one that promotes caught-up members if MayPromote lets
-// it, one that fits the log's bounds to the size of its entries, one that reads the log in the background for damage, and for each peer
+// Goroutines: Raft's own, the port's, one that follows leadership, one that bounds the log and one that reads it over, and for each peer
 // one that connects and one that reads. Open starts them, Close ends them. A proposal that Raft holds when it is shut down may leave one
 // behind that waits for Raft's word.
 //

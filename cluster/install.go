@@ -170,6 +170,8 @@ func (n *Node) install(index, term uint64, r io.Reader) error {
 		n.fatal(err)
 		return err
 	}
+	n.cfg.Logger.Info("a checkpoint of the leader replaced the state: this node was behind for longer than the log reaches back", "pkg", "cluster",
+		"index", index, "term", term, "before", pos.Index)
 	if last >= index {
 		n.fatal(ErrStartAgain)
 		return ErrStartAgain

@@ -249,32 +249,6 @@ func (n *Node) handleApplied(context.Context, ServerID, []byte) ([]byte, error) 
 	return binary.BigEndian.AppendUint64(nil, n.applied.index), nil
 }
 
-// promoteReady gives a vote to members that have caught up and that MayPromote lets vote.
-func (n *Node) promoteReady() {
-	c := n.Configuration()
-	for _, s := range c.Servers {
-		if s.Voter {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(n.ctx, configTimeout)
-		err := n.promote(ctx, c, s)
-		cancel()
-		if err != nil {
-			n.cfg.Logger.Debug("a member does not vote yet", "pkg", "cluster", "node", s.ID, "err", err)
-		}
-	}
-}
-
-func (n *Node) promote(ctx context.Context, c Configuration, s Server) error {
-	if err := n.isClose(ctx, s.ID); err != nil {
-		return err
-	}
-	if !n.cfg.MayPromote(ctx, s.ID) {
-		return errors.New("it is not the turn of this node")
-	}
-	return n.AddVoter(ctx, s.ID, s.Address, c.Index)
-}
-
 // admitted tells why a node may not take part.
 func (n *Node) admitted(id string) error { return n.cfg.Refuse(ServerID(id)) }
 

@@ -8,10 +8,9 @@ import (
 	"time"
 )
 
-// add starts a node and makes it a member that nobody promotes by itself.
+// add starts a node and makes it a member that does not vote.
 func (l *lab) add(id ServerID) *member {
 	l.t.Helper()
-	l.noVotes.Store(true)
 	m := &member{machine: &notes{}, id: id, dir: l.t.TempDir(), addr: freeAddress(l.t)}
 	l.start(m)
 	l.members = append(l.members, m)

@@ -32,8 +32,6 @@ type Config struct {
 	Heartbeat time.Duration   // default 250 ms
 	Logger    *slog.Logger
 	OnFatal   func(error) // must end the process
-	// MayPromote tells on the leader whether a caught-up member may vote. Default: yes.
-	MayPromote func(ctx context.Context, id ServerID) bool
 	// Refuse tells why a node that has a certificate may not take part, such as one that was removed; nil when it may. Default: all may.
 	// Not being a member is no reason: this node may be behind, and must listen to members that it does not know yet.
 	Refuse func(id ServerID) error
@@ -150,9 +148,6 @@ func setDefaults(cfg *Config) {
 	if cfg.Refuse == nil {
 		cfg.Refuse = func(ServerID) error { return nil }
 	}
-	if cfg.MayPromote == nil {
-		cfg.MayPromote = func(context.Context, ServerID) bool { return true }
-	}
 }
 
 func (n *Node) startRaft(dir string) error {
@@ -257,7 +252,7 @@ func (n *Node) fatal(err error) {
 	n.cfg.OnFatal(err)
 }
 
-// followLeader wakes whoever waits for a change of leader.
+// followLeader wakes whoever waits for a change of leader, and cuts the connections of nodes that were removed.
 func (n *Node) followLeader() {
 	ch := make(chan raft.Observation, 16)
 	o := raft.NewObserver(ch, false, func(o *raft.Observation) bool {
@@ -269,8 +264,8 @@ func (n *Node) followLeader() {
 	})
 	n.raft.RegisterObserver(o)
 	defer n.raft.DeregisterObserver(o)
-	promote := time.NewTicker(500 * time.Millisecond)
-	defer promote.Stop()
+	refused := time.NewTicker(500 * time.Millisecond)
+	defer refused.Stop()
 	for {
 		select {
 		case <-n.ctx.Done():
@@ -280,11 +275,8 @@ func (n *Node) followLeader() {
 			close(n.leaderChange)
 			n.leaderChange = make(chan struct{})
 			n.leaderMu.Unlock()
-		case <-promote.C:
+		case <-refused.C:
 			n.cfg.Port.DropRefused()
-			if n.raft.State() == raft.Leader {
-				n.promoteReady()
-			}
 		}
 	}
 }

@@ -368,13 +368,31 @@ func (c *Cluster) Remove(name string) error {
 	return nil
 }
 
+// awaitVoter lets a member vote when it has caught up, by whoever leads.
 func (c *Cluster) awaitVoter(name string) error {
 	return c.until(name+" votes", func() bool {
 		return slices.ContainsFunc(c.up(), func(m *member) bool {
 			node, _ := c.running(m)
-			return node != nil && slices.ContainsFunc(node.Configuration().Servers, func(s cluster.Server) bool { return string(s.ID) == name && s.Voter })
+			return node != nil && c.votes(node, name)
 		})
 	})
+}
+
+// votes tells whether a member votes, as one node sees it. If that one leads, it takes the next step towards it.
+func (c *Cluster) votes(node *cluster.Node, name string) bool {
+	now := node.Configuration()
+	if slices.ContainsFunc(now.Servers, func(s cluster.Server) bool { return string(s.ID) == name && s.Voter }) {
+		return true
+	}
+	if !node.IsLeader() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+	defer cancel()
+	if node.CaughtUp(ctx, cluster.ServerID(name)) == nil {
+		_ = node.AddVoter(ctx, cluster.ServerID(name), address(name), now.Index) // another look shows whether it helped
+	}
+	return false
 }
 
 // Leader waits until a node leads that all running nodes follow, and that can commit: the others may not know yet that it cannot.

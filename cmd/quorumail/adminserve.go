@@ -7,7 +7,6 @@ import (
 	"github.com/quorumail/quorumail/cluster"
 	"github.com/quorumail/quorumail/ops/admin"
 	"github.com/quorumail/quorumail/protocol/imap/imapd"
-	"github.com/quorumail/quorumail/store"
 )
 
 func (n *node) imapAuth(ctx context.Context, remote netip.Addr, user, password string) (imapd.Identity, error) {
@@ -47,12 +46,12 @@ func (n *node) status(ctx context.Context, _ admin.Empty) (admin.Status, error) 
 	for _, x := range known {
 		names[cluster.ServerID(x.Id)] = x.Name
 	}
-	missing, err := v.Missing(store.ServerID(n.id.ID), 10000)
+	missing, err := n.replica.ToFetch(10000)
 	if err != nil {
 		return admin.Status{}, err
 	}
 	out := admin.Status{Name: n.cfg.Name, ID: string(n.id.ID), State: s.State, Leader: names[s.Leader], Term: s.Term, Last: s.Last, Commit: s.Commit, Applied: s.Applied,
-		Missing: len(missing), Listeners: n.listeners.all(), Version: version, Ready: true}
+		Missing: missing, Listeners: n.listeners.all(), Version: version, Ready: true}
 	if err := n.replica.Ready(); err != nil {
 		out.Ready, out.NotReady = false, err.Error()
 	}

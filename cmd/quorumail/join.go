@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/quorumail/quorumail/cluster"
 	"github.com/quorumail/quorumail/cluster/transport"
 	"github.com/quorumail/quorumail/ops/admin"
@@ -292,10 +294,10 @@ func (j *joiner) ask(ctx context.Context) (joinResponse, error) {
 }
 
 // fetchState brings the state of a member, before this node is one.
-func (j *joiner) fetchState(ctx context.Context, port *transport.Port, dataDir string, m cluster.Machine) error {
+func (j *joiner) fetchState(ctx context.Context, port *transport.Port, dataDir string, m cluster.Machine, fs vfs.FS) error {
 	var errs []error
 	for _, a := range j.invite.Addresses {
-		err := cluster.FetchCheckpoint(ctx, port, a, dataDir, m, nil)
+		err := cluster.FetchCheckpoint(ctx, port, a, dataDir, m, fs)
 		if err == nil {
 			return nil
 		}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spf13/cobra"
 
 	"github.com/quorumail/quorumail/cluster"
@@ -75,6 +76,15 @@ type node struct {
 	listeners addresses
 	port      atomic.Pointer[transport.Port]
 	sockets   sockets // of clients
+	under     under
+}
+
+// under is what a node stands on. The zero value is the operating system; tests put what they control there.
+type under struct {
+	fs              vfs.FS            // of the log, the state and the bodies
+	logSegmentBytes int               // of the log's files
+	network         transport.Network // between the nodes
+	exit            func(error)       // ends the process
 }
 
 // serve starts the parts in their order, runs until ctx ends, and stops them in the reverse order.
@@ -141,11 +151,11 @@ func (n *node) identify(ctx context.Context, o serveOptions) (credentials, *join
 }
 
 func (n *node) openStores() (err error) {
-	n.blobs, err = blob.Open(blob.Config{Dir: filepath.Join(n.cfg.DataDir, "blobs"), OnFatal: n.fatal, Logger: n.log})
+	n.blobs, err = blob.Open(blob.Config{Dir: filepath.Join(n.cfg.DataDir, "blobs"), FS: n.under.fs, OnFatal: n.fatal, Logger: n.log})
 	if err != nil {
 		return err
 	}
-	n.machine, err = state.Open(state.Config{Dir: filepath.Join(n.cfg.DataDir, "state"), Blobs: n.blobs, Self: store.ServerID(n.id.ID), Logger: n.log, OnFatal: n.fatal})
+	n.machine, err = state.Open(state.Config{Dir: filepath.Join(n.cfg.DataDir, "state"), FS: n.under.fs, Blobs: n.blobs, Self: store.ServerID(n.id.ID), Logger: n.log, OnFatal: n.fatal})
 	if err != nil {
 		return errors.Join(err, n.blobs.Close())
 	}
@@ -159,6 +169,9 @@ func (n *node) fatal(err error) {
 		port.Close()
 	}
 	n.log.Error("this node stops", "pkg", "main", "err", err)
+	if n.under.exit != nil {
+		n.under.exit(err)
+	}
 	if errors.Is(err, cluster.ErrStartAgain) {
 		n.startAgain()
 	}
@@ -175,13 +188,13 @@ func (n *node) startAgain() {
 }
 
 func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) error {
-	port, err := transport.Open(transport.Config{Listen: n.cfg.Cluster.Listen, CertPEM: creds.cert, KeyPEM: creds.key, CAPEM: creds.ca, Logger: n.log})
+	port, err := transport.Open(transport.Config{Listen: n.cfg.Cluster.Listen, CertPEM: creds.cert, KeyPEM: creds.key, CAPEM: creds.ca, Network: n.under.network, Logger: n.log})
 	if err != nil {
 		return err
 	}
 	n.port.Store(port)
 	if j != nil && !j.hasState {
-		if err := j.fetchState(ctx, port, n.cfg.DataDir, machine{n.machine}); err != nil {
+		if err := j.fetchState(ctx, port, n.cfg.DataDir, machine{n.machine}, n.under.fs); err != nil {
 			port.Close()
 			return fmt.Errorf("fetch the state of the cluster: %w", err)
 		}
@@ -205,9 +218,8 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 		return err
 	}
 	n.cluster, err = cluster.Open(ctx, cluster.Config{ID: n.id.ID, DataDir: n.cfg.DataDir, Advertise: n.cfg.Cluster.Advertise, Machine: machine{n.machine}, Port: port,
-		LogStore: n.cfg.Raft.LogStore, Heartbeat: n.cfg.Raft.Heartbeat, SnapshotEntries: uint64(n.cfg.Raft.SnapshotEntries), Logger: n.log, OnFatal: n.fatal,
-		Join: n.admit, Refuse: n.refuse,
-		MayPromote: func(context.Context, cluster.ServerID) bool { return false }, // that is ops/membership's
+		LogStore: n.cfg.Raft.LogStore, Heartbeat: n.cfg.Raft.Heartbeat, Logger: n.log, OnFatal: n.fatal, Join: n.admit, Refuse: n.refuse,
+		SnapshotEntries: uint64(n.cfg.Raft.SnapshotEntries), TrailingEntries: 4 * uint64(n.cfg.Raft.SnapshotEntries), FS: n.under.fs, SegmentBytes: n.under.logSegmentBytes,
 		Before: func(c *cluster.Node) error {
 			n.cluster, log.n = c, c
 			pp.open(c)

@@ -59,7 +59,7 @@ var fields = []field{
 	{"raft.log_store", "wal or bolt: how the log lies on disk. Change it only on a node that joins anew.", "wal", false, text(func(c *Config) *string { return &c.Raft.LogStore }, oneOf("wal", "bolt"))},
 	{"raft.heartbeat", "After this long without its leader, a node seeks a new one. The same on all nodes; longer for slow links between them.",
 		"250ms", false, duration(func(c *Config) *Duration { return &c.Raft.Heartbeat }, minHeartbeat, maxHeartbeat)},
-	{"raft.snapshot_entries", "After this many entries the node makes its state durable and cuts its log; four times as many stay for nodes that were away.",
+	{"raft.snapshot_entries", "After this many entries the node makes its state durable and cuts its log; four times as many stay for nodes that were away. Where entries are large, both are fewer, so that the log stays below about 1 GiB.",
 		int64(65_536), false, number(func(c *Config) *int { return &c.Raft.SnapshotEntries }, 16, 16_777_216)},
 
 	{"limits.min_free_disk", "With less free space than this on the disk of data_dir, the node takes no new mail and still serves what it has.",

@@ -235,6 +235,19 @@ func (r *Replica) fetchAll(ctx context.Context) error {
 	return r.cfg.Machine.ClearNeedsAllBodies(generation)
 }
 
+// ToFetch counts, up to limit, the bodies that this node knows it has to bring. After a checkpoint, of which nothing is noted one by one,
+// it compares its store with the state.
+func (r *Replica) ToFetch(limit int) (int, error) {
+	v := r.View()
+	defer v.Close()
+	noted, err := v.Missing(r.cfg.Self, limit)
+	if err != nil || !r.cfg.Machine.NeedsAllBodies() {
+		return len(noted), err
+	}
+	absent, err := r.absent(v, limit)
+	return max(len(absent), len(noted)), err
+}
+
 // maxMissing is how many missing bodies are listed at once.
 const maxMissing = 1 << 16
 
