@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -50,13 +49,7 @@ func inviteCommand() *cobra.Command {
 
 func adminCommand() *cobra.Command {
 	c := &cobra.Command{Use: "admin", Short: "Looking inside"}
-	c.AddCommand(withJSON(&cobra.Command{Use: "state-hash", Short: "The digest of the replicated state; nodes at the same index must agree", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		h, err := call[admin.StateHash](cmd, "state-hash", admin.Empty{})
-		if err != nil {
-			return err
-		}
-		return show(cmd, h, "INDEX HASH", [][]string{{strconv.FormatUint(h.Index, 10), h.Hash}})
-	}}), logLevelCommand(), profileCommand(), spentCommand())
+	c.AddCommand(stateHashCommand(), logLevelCommand(), profileCommand(), spentCommand())
 	return c
 }
 

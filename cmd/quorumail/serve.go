@@ -191,6 +191,7 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 			n.cluster, log.n = c, c
 			pp.open(c)
 			c.Handle(methodSpent, answerSpent)
+			c.Handle(methodStateHash, n.answerStateHash)
 			n.openMembership()
 		}})
 	if err != nil {
