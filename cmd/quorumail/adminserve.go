@@ -56,5 +56,6 @@ func (n *node) status(ctx context.Context, _ admin.Empty) (admin.Status, error) 
 		out.Ready, out.NotReady = false, err.Error()
 	}
 	out.Members = n.memberList(ctx, names)
+	out.Warnings = n.warnings(ctx, s.Leader)
 	return out, nil
 }

@@ -24,6 +24,9 @@ func statusCommand() *cobra.Command {
 				leader = "nobody"
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s is %s; %s leads in term %d; %d applied of %d committed; bodies to fetch: %d; %s\n\n", st.Name, st.State, leader, st.Term, st.Applied, st.Commit, st.Missing, ready)
+			for _, w := range st.Warnings {
+				fmt.Fprintf(cmd.OutOrStdout(), "warning: %s\n\n", w)
+			}
 		}
 		var rows [][]string
 		for _, m := range st.Members {

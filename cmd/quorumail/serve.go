@@ -174,7 +174,7 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 	n.replica, err = replica.New(replica.Config{Self: store.ServerID(n.id.ID), DataIncarnation: n.id.incarnation(), Boot: n.id.Starts,
 		Name: n.cfg.Name, Address: n.cfg.Cluster.Advertise, Machine: n.machine, Blobs: n.blobs, Log: log, Peers: pp,
 		SpoolDir: filepath.Join(n.cfg.DataDir, "blobs"), FreeBytes: n.freeBytes,
-		MinFreeBytes: n.cfg.Limits.MinFreeDiskBytes, Lag: n.lag, Undelete: n.undeleteWindow, Logger: n.log})
+		MinFreeBytes: n.cfg.Limits.MinFreeDiskBytes, Lag: n.lag, Undelete: n.undeleteWindow, Metrics: n.figures.replica, Logger: n.log})
 	if err != nil {
 		port.Close()
 		return err
@@ -191,6 +191,7 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 			n.cluster, log.n = c, c
 			pp.open(c)
 			c.Handle(methodSpent, answerSpent)
+			c.Handle(methodWarnings, n.answerWarnings)
 			c.Handle(methodStateHash, n.answerStateHash)
 			n.openMembership()
 		}})

@@ -18,6 +18,7 @@ type Status struct {
 	Ready     bool              `json:"ready"`
 	NotReady  string            `json:"not_ready,omitempty"` // why not
 	Missing   int               `json:"missing_bodies"`
+	Warnings  []string          `json:"warnings,omitempty"` // of this node and of the leader: someone must act
 	Members   []Member          `json:"members"`
 	Listeners map[string]string `json:"listeners"`
 	Version   string            `json:"version"`
