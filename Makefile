@@ -5,7 +5,7 @@ BENCHTIME ?= 1s
 VERSION   := $(or $(shell git describe --always --dirty 2>/dev/null),devel)
 
 # Packages that have goroutines; cmd/quorumail is left out, since its tests run whole processes, which the race detector does not see into.
-RACE := $(addsuffix /...,$(addprefix ./,$(wildcard cluster store protocol queue ops)))
+RACE := $(addsuffix /...,$(addprefix ./,$(wildcard cluster store protocol queue ops jepsen)))
 
 .PHONY: help build run test race fuzz check rfc bench soak proto clean race-packages
 

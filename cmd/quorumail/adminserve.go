@@ -20,11 +20,10 @@ func (n *node) registerAdmin() {
 	n.registerBackup()
 	admin.Handle(n.admin, "status", n.status)
 	admin.Handle(n.admin, "invite", n.makeInvite)
-	admin.Handle(n.admin, "state-hash", func(context.Context, admin.Empty) (admin.StateHash, error) {
-		index, hash, err := n.machine.Hash()
-		return admin.StateHash{Index: index, Hash: hash}, err
-	})
-	admin.Handle(n.admin, "check", func(context.Context, admin.Empty) (admin.Empty, error) { return admin.Empty{}, n.machine.Check() })
+	// These read everything that this node's state holds: with a million messages that takes minutes.
+	admin.HandleLong(n.admin, "state-hash", n.stateHash)
+	admin.HandleLong(n.admin, "state-hash.all", n.stateHashes)
+	admin.HandleLong(n.admin, "check", func(context.Context, admin.Empty) (admin.Empty, error) { return admin.Empty{}, n.machine.Check() })
 	admin.Handle(n.admin, "node.remove", n.removeNode)
 	admin.Handle(n.admin, "cluster.rotate-keys", func(ctx context.Context, _ admin.Empty) (admin.Empty, error) {
 		return admin.Empty{}, n.talker.RotateKeys(ctx)
@@ -56,5 +55,6 @@ func (n *node) status(ctx context.Context, _ admin.Empty) (admin.Status, error) 
 		out.Ready, out.NotReady = false, err.Error()
 	}
 	out.Members = n.memberList(ctx, names)
+	out.Warnings = n.warnings(ctx, s.Leader)
 	return out, nil
 }

@@ -58,6 +58,6 @@ func spentBy(cmd *cobra.Command) (func(context.Context) (bench.Spent, error), er
 
 func printBench(cmd *cobra.Command, r bench.Result) error {
 	rounded := func(v float64) string { return fmt.Sprintf("%.1f", v) }
-	return show(cmd, r, "CLIENTS BYTES MESSAGES ZSTD-RATIO DELIVERED/S ACK-P50-MS ACK-P99-MS VISIBLE-P50-MS VISIBLE-P99-MS CPU-MS/MSG WRITTEN-BYTES/MSG", [][]string{{strconv.Itoa(r.Clients), strconv.Itoa(r.SizeBytes),
-		strconv.Itoa(r.Messages), fmt.Sprintf("%.2f", r.Ratio), rounded(r.PerSecond), rounded(r.AckP50Ms), rounded(r.AckP99Ms), rounded(r.VisibleP50Ms), rounded(r.VisibleP99Ms), fmt.Sprintf("%.2f", r.CPUMsPerMessage), strconv.FormatInt(r.WrittenPer, 10)}})
+	return show(cmd, r, "CLIENTS BYTES COMPRESSED-BYTES MESSAGES ZSTD-RATIO DELIVERED/S ACK-P50-MS ACK-P99-MS VISIBLE-P50-MS VISIBLE-P99-MS CPU-MS/MSG WRITTEN-BYTES/MSG", [][]string{{strconv.Itoa(r.Clients), strconv.Itoa(r.SizeBytes),
+		strconv.Itoa(r.CompressedBytes), strconv.Itoa(r.Messages), fmt.Sprintf("%.2f", r.Ratio), rounded(r.PerSecond), rounded(r.AckP50Ms), rounded(r.AckP99Ms), rounded(r.VisibleP50Ms), rounded(r.VisibleP99Ms), fmt.Sprintf("%.2f", r.CPUMsPerMessage), strconv.FormatInt(r.WrittenPer, 10)}})
 }

@@ -43,7 +43,7 @@ func BenchmarkDelivery(b *testing.B) {
 				b.ReportMetric(r.VisibleP99Ms, "visible-p99-ms")
 				b.ReportMetric(r.CPUMsPerMessage, "cpu-ms/msg")
 				b.ReportMetric(float64(r.WrittenPer), "written-B/msg")
-				b.ReportMetric(float64(kib<<10)/r.Ratio, "compressed-B/msg")
+				b.ReportMetric(float64(r.CompressedBytes), "compressed-B/msg")
 			})
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/quorumail/quorumail/ops/admin"
 )
 
 func needTool(t *testing.T, name string) {
@@ -168,6 +170,16 @@ func TestNodesAgreeOnTheState(t *testing.T) {
 	if agreed == 0 {
 		t.Error("no two nodes were asked at the same index")
 	}
+	cmd := c.at(t, 1)
+	all := as[admin.StateHashes](t, cmd.good("", "admin", "state-hash", "--all", "--json"))
+	if all.Verdict != admin.HashesAgree || len(all.Nodes) != 3 || all.Nodes[0].StateHash != all.Nodes[2].StateHash || all.Nodes[0].Hash == "" {
+		t.Errorf("all nodes at once: %+v", all)
+	}
+	if text := cmd.good("", "admin", "state-hash", "--all"); !strings.Contains(text, "the same state at index") || !strings.Contains(text, "n3") {
+		t.Errorf("the table is\n%s", text)
+	}
+	c.kill(2)
+	cmd.bad(exitTryAgain, "did not answer for one index within 2s", "", "admin", "state-hash", "--all", "--wait", "2s")
 }
 
 func TestAccountsAreAdministeredAtAnyNode(t *testing.T) {

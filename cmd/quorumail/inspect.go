@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +24,9 @@ func statusCommand() *cobra.Command {
 				leader = "nobody"
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s is %s; %s leads in term %d; %d applied of %d committed; bodies to fetch: %d; %s\n\n", st.Name, st.State, leader, st.Term, st.Applied, st.Commit, st.Missing, ready)
+			for _, w := range st.Warnings {
+				fmt.Fprintf(cmd.OutOrStdout(), "warning: %s\n\n", w)
+			}
 		}
 		var rows [][]string
 		for _, m := range st.Members {
@@ -50,13 +52,7 @@ func inviteCommand() *cobra.Command {
 
 func adminCommand() *cobra.Command {
 	c := &cobra.Command{Use: "admin", Short: "Looking inside"}
-	c.AddCommand(withJSON(&cobra.Command{Use: "state-hash", Short: "The digest of the replicated state; nodes at the same index must agree", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		h, err := call[admin.StateHash](cmd, "state-hash", admin.Empty{})
-		if err != nil {
-			return err
-		}
-		return show(cmd, h, "INDEX HASH", [][]string{{strconv.FormatUint(h.Index, 10), h.Hash}})
-	}}), logLevelCommand(), profileCommand(), spentCommand())
+	c.AddCommand(stateHashCommand(), logLevelCommand(), profileCommand(), spentCommand())
 	return c
 }
 

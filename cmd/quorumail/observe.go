@@ -17,6 +17,7 @@ import (
 	"github.com/quorumail/quorumail/protocol/imap/imapd"
 	"github.com/quorumail/quorumail/protocol/smtp/smtpd"
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/replica"
 )
 
 // addresses are where this node listens. Administrators ask for them while listeners are still being opened.
@@ -42,13 +43,14 @@ func (a *addresses) all() map[string]string {
 
 // figures are what the components of a node count.
 type figures struct {
+	replica   *replica.Metrics
 	directory *directory.Metrics
 	smtp      *smtpd.Metrics
 	imap      *imapd.Metrics
 }
 
 func newFigures() figures {
-	return figures{directory: directory.NewMetrics(), smtp: smtpd.NewMetrics(), imap: imapd.NewMetrics()}
+	return figures{replica: replica.NewMetrics(), directory: directory.NewMetrics(), smtp: smtpd.NewMetrics(), imap: imapd.NewMetrics()}
 }
 
 func (n *node) listenAdmin() (net.Listener, error) {
@@ -62,7 +64,8 @@ func (n *node) listenAdmin() (net.Listener, error) {
 
 // metricsServer shows the node's figures.
 func (n *node) metricsServer() (*metrics.Server, error) {
-	return metrics.New(metrics.Config{Ready: n.replica.Ready, Logger: n.log, Collectors: []prometheus.Collector{n.figures.directory, n.figures.smtp, n.figures.imap,
+	return metrics.New(metrics.Config{Ready: n.replica.Ready, Logger: n.log, Collectors: []prometheus.Collector{n.figures.replica, n.figures.directory, n.figures.smtp, n.figures.imap,
+		metrics.Bodies(n.blobs.Stats), metrics.State(n.machine.StoreMetrics), metrics.Disk(n.freeBytes, n.cfg.Limits.MinFreeDiskBytes),
 		metrics.Status(func() (admin.Status, error) { return n.status(context.Background(), admin.Empty{}) })}})
 }
 

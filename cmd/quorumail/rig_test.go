@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/quorumail/quorumail/jepsen/disk/faultfs"
 	"github.com/quorumail/quorumail/ops/admin"
-	"github.com/quorumail/quorumail/store"
 )
 
 // soak tells whether the full figures are wanted.
@@ -292,46 +290,8 @@ func (r *rig) check() {
 			r.t.Errorf("check of %s: %v", n.name, err)
 		}
 	}
-	if err := sameHash(r.hashes); err != nil {
+	if err := sameHash(r.t, r.nodes[0].config()); err != nil {
 		r.t.Error(err)
-	}
-}
-
-func (r *rig) hashes() ([]admin.StateHash, error) {
-	out := make([]admin.StateHash, len(r.nodes))
-	for i, n := range r.nodes {
-		if err := n.call("state-hash", admin.Empty{}, &out[i]); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-// sameHash asks until all nodes answer for one index, and compares.
-func sameHash(ask func() ([]admin.StateHash, error)) error {
-	deadline := time.Now().Add(60 * time.Second)
-	for {
-		all, err := ask()
-		if err != nil && !errors.Is(err, store.ErrUnavailable) {
-			return fmt.Errorf("ask for the state's hash: %w", err)
-		}
-		same := err == nil
-		for _, h := range all {
-			same = same && h.Index == all[0].Index
-		}
-		if same {
-			for _, h := range all {
-				if h.Hash != all[0].Hash {
-					return fmt.Errorf("at index %d the nodes have different states: %v", h.Index, all)
-				}
-			}
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("the nodes do not come to one index: %v", all)
-		}
-		// A condition is polled: ticks of the replicated clock move the index now and then.
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 

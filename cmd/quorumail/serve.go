@@ -208,7 +208,7 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 	n.replica, err = replica.New(replica.Config{Self: store.ServerID(n.id.ID), DataIncarnation: n.id.incarnation(), Boot: n.id.Starts,
 		Name: n.cfg.Name, Address: n.cfg.Cluster.Advertise, Machine: n.machine, Blobs: n.blobs, Log: log, Peers: pp,
 		SpoolDir: filepath.Join(n.cfg.DataDir, "blobs"), FreeBytes: n.freeBytes,
-		MinFreeBytes: n.cfg.Limits.MinFreeDiskBytes, Lag: n.lag, Undelete: n.undeleteWindow, Logger: n.log})
+		MinFreeBytes: n.cfg.Limits.MinFreeDiskBytes, Lag: n.lag, Undelete: n.undeleteWindow, Metrics: n.figures.replica, Logger: n.log})
 	if err != nil {
 		port.Close()
 		return err
@@ -224,6 +224,8 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 			n.cluster, log.n = c, c
 			pp.open(c)
 			c.Handle(methodSpent, answerSpent)
+			c.Handle(methodWarnings, n.answerWarnings)
+			c.Handle(methodStateHash, n.answerStateHash)
 			n.openMembership()
 			return n.putInlineAgain()
 		}})
@@ -326,11 +328,11 @@ func (n *node) run(ctx context.Context, j *joiner) (err error) {
 	if err := n.settle(ctx, j); err != nil {
 		return err
 	}
-	cert, err := n.clientCertificate(ctx)
+	tc, err := n.clientTLS(ctx)
 	if err != nil {
 		return err
 	}
-	servers, err := n.servers(&tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}})
+	servers, err := n.servers(tc)
 	if err != nil {
 		return err
 	}
@@ -386,11 +388,21 @@ func (n *node) settle(ctx context.Context, j *joiner) error {
 	return os.Remove(path)
 }
 
-// clientCertificate is the one for mail clients: from the files of the configuration, or from the cluster's CA.
-func (n *node) clientCertificate(ctx context.Context) (tls.Certificate, error) {
+// clientTLS is how mail clients are met: with the certificate of the configuration's files, or one from the cluster's CA.
+func (n *node) clientTLS(ctx context.Context) (*tls.Config, error) {
 	if !n.cfg.TLS.Automatic() {
-		return tls.LoadX509KeyPair(n.cfg.TLS.Cert, n.cfg.TLS.Key)
+		files, err := newCertificateFiles(n.cfg.TLS.Cert, n.cfg.TLS.Key, n.log)
+		if err != nil {
+			return nil, err
+		}
+		return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.get}, nil
 	}
+	cert, err := n.signedCertificate(ctx)
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}, err
+}
+
+// signedCertificate is this node's from the cluster's CA, made once.
+func (n *node) signedCertificate(ctx context.Context) (tls.Certificate, error) {
 	certPath, keyPath := filepath.Join(n.cfg.DataDir, "tls.crt"), filepath.Join(n.cfg.DataDir, "tls.key")
 	if c, err := tls.LoadX509KeyPair(certPath, keyPath); err == nil {
 		return c, nil

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/quorumail/quorumail/store"
 )
@@ -149,5 +150,49 @@ func TestSocketLeftBehindIsReplaced(t *testing.T) {
 	defer again.Close()
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+// What takes longer than the server's limit is cut off, unless it is registered as long.
+func TestLongMethodsHaveNoLimit(t *testing.T) {
+	dir := t.TempDir()
+	s, err := New(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.writeTimeout = 20 * time.Millisecond
+	// Both last until long after the limit: the limit of a real server is minutes, which no test can wait for.
+	slow := func(_ context.Context, q question) (question, error) {
+		time.Sleep(10 * s.writeTimeout) // a working method's time: nothing is waited for
+		return q, nil
+	}
+	Handle(s, "short", slow)
+	HandleLong(s, "long", slow)
+	l, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	c := client(t, l.Addr().String(), dir)
+	if err := c.Call(t.Context(), "short", question{"x"}, nil); err == nil {
+		t.Error("the limit does not hold for other methods, so this test shows nothing")
+	}
+	// On a busy machine sending alone may take longer than the test's short limit: one answer in several tries is enough.
+	var res question
+	for range 20 {
+		if err = c.Call(t.Context(), "long", question{"x"}, &res); err == nil {
+			break
+		}
+	}
+	if err != nil || res.Text != "x" {
+		t.Errorf("%+v, %v", res, err)
 	}
 }

@@ -22,6 +22,9 @@ import (
 // maxRequestBytes bounds a request's body.
 const maxRequestBytes = 1 << 20
 
+// writeTimeout is how long a method may take until its answer is sent.
+const writeTimeout = 2 * time.Minute
+
 // TokenFile is the name of the token's file in the data folder.
 const TokenFile = "admin.token"
 
@@ -30,6 +33,8 @@ type Server struct {
 	mux   *http.ServeMux
 	token string
 	log   *slog.Logger
+
+	writeTimeout time.Duration // of what Handle registers, from the request's head to the end of the answer; tests shorten it
 }
 
 // New makes a server and writes a fresh token into dataDir.
@@ -38,7 +43,7 @@ func New(dataDir string, log *slog.Logger) (*Server, error) {
 	if _, err := rand.Read(raw); err != nil {
 		return nil, fmt.Errorf("make the admin token: %w", err)
 	}
-	s := &Server{mux: http.NewServeMux(), token: hex.EncodeToString(raw), log: log}
+	s := &Server{mux: http.NewServeMux(), token: hex.EncodeToString(raw), log: log, writeTimeout: writeTimeout}
 	if err := durable.WriteFile(filepath.Join(dataDir, TokenFile), []byte(s.token+"\n"), 0o600); err != nil {
 		return nil, fmt.Errorf("write the admin token: %w", err)
 	}
@@ -47,6 +52,16 @@ func New(dataDir string, log *slog.Logger) (*Server, error) {
 
 // Handle registers a method: fn gets the decoded request, and its answer is sent as JSON.
 func Handle[Req, Res any](s *Server, method string, fn func(context.Context, Req) (Res, error)) {
+	handle(s, method, fn, false)
+}
+
+// HandleLong is Handle for what may take longer than writeTimeout, such as reading everything that a node holds: only sending the answer
+// has that limit. Its context ends when the client goes away.
+func HandleLong[Req, Res any](s *Server, method string, fn func(context.Context, Req) (Res, error)) {
+	handle(s, method, fn, true)
+}
+
+func handle[Req, Res any](s *Server, method string, fn func(context.Context, Req) (Res, error), long bool) {
 	s.mux.HandleFunc("POST /v1/"+method, func(w http.ResponseWriter, r *http.Request) {
 		if !s.allowed(r) {
 			reply(w, http.StatusUnauthorized, errorBody{"wrong or missing token: read " + TokenFile + " in the node's data folder"})
@@ -59,7 +74,14 @@ func Handle[Req, Res any](s *Server, method string, fn func(context.Context, Req
 			reply(w, http.StatusBadRequest, errorBody{"read the request: " + err.Error()})
 			return
 		}
+		if err := s.extend(w, long, time.Time{}); err != nil {
+			reply(w, http.StatusInternalServerError, errorBody{err.Error()})
+			return
+		}
 		res, err := fn(r.Context(), req)
+		if err := s.extend(w, long, time.Now().Add(s.writeTimeout)); err != nil {
+			return // the connection is gone
+		}
 		if err != nil {
 			reply(w, statusOf(err), errorBody{err.Error()})
 			return
@@ -68,9 +90,17 @@ func Handle[Req, Res any](s *Server, method string, fn func(context.Context, Req
 	})
 }
 
+// extend moves the deadline of a long method's answer.
+func (s *Server) extend(w http.ResponseWriter, long bool, deadline time.Time) error {
+	if !long {
+		return nil
+	}
+	return http.NewResponseController(w).SetWriteDeadline(deadline)
+}
+
 // Serve answers on l until ctx ends.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	srv := &http.Server{Handler: s.mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 2 * time.Minute,
+	srv := &http.Server{Handler: s.mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: s.writeTimeout,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), BaseContext: func(net.Listener) context.Context { return ctx }}
 	stop := context.AfterFunc(ctx, func() {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)

@@ -18,6 +18,7 @@ type Status struct {
 	Ready     bool              `json:"ready"`
 	NotReady  string            `json:"not_ready,omitempty"` // why not
 	Missing   int               `json:"missing_bodies"`
+	Warnings  []string          `json:"warnings,omitempty"` // of this node and of the leader: someone must act
 	Members   []Member          `json:"members"`
 	Listeners map[string]string `json:"listeners"`
 	Version   string            `json:"version"`
@@ -57,6 +58,33 @@ type InviteResponse struct {
 type StateHash struct {
 	Index uint64 `json:"index"`
 	Hash  string `json:"hash"`
+}
+
+// StateHashesRequest asks for the comparison of all members' states (method "state-hash.all").
+type StateHashesRequest struct {
+	WaitMs int64 `json:"wait_ms"` // how long to ask until all answer for one index; at most an hour
+}
+
+// What came out of a comparison of states.
+const (
+	HashesAgree   = "agree"   // all members answered for one index, with one hash
+	HashesDiffer  = "differ"  // two members answered for one index, with different hashes
+	HashesUnknown = "unknown" // neither, within the time
+)
+
+// StateHashes is the comparison of all members' states.
+type StateHashes struct {
+	Verdict string     `json:"verdict"`
+	Index   uint64     `json:"index"` // at which they agree or differ; 0: unknown
+	Nodes   []NodeHash `json:"nodes"`
+}
+
+// NodeHash is the answer of one member: for the index that decided if it gave one, else its last.
+type NodeHash struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	StateHash
+	Error string `json:"error,omitempty"` // why there is no answer
 }
 
 // NodeRequest names a member by its server id, or by its name where only one has it.

@@ -3,7 +3,7 @@
 //
 // Data flow: each client sends one message after the other over one connection; for each account a watcher sits in IDLE at another
 // node and counts. A message is delivered when its 250 has come and the watcher's mailbox is as large as what was sent. Bodies are
-// seeded, all distinct, and compress like mail does (zstd ratio 1.3–1.6).
+// seeded, all distinct, and compress like mail does (zstd ratio 1.3–1.6, at every size from 1 KiB on; the result tells ratio and size).
 //
 // Goroutines: one per client and one per account, all ended when Run returns.
 package bench

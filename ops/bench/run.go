@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -36,6 +37,7 @@ type Result struct {
 	Clients         int     `json:"clients"`
 	SizeBytes       int     `json:"size_bytes"`
 	Messages        int     `json:"messages"`
+	CompressedBytes int     `json:"compressed_bytes"` // of each after zstd, as nodes store them, on average
 	Ratio           float64 `json:"zstd_ratio"`
 	PerSecond       float64 `json:"delivered_per_second"`
 	AckP50Ms        float64 `json:"ack_p50_ms"`
@@ -49,10 +51,11 @@ type Result struct {
 // Run sends the messages, waits until each is visible, and reports. It fails if one is refused or does not appear.
 func Run(ctx context.Context, o Options) (Result, error) {
 	res := Result{Clients: o.Clients, SizeBytes: o.SizeBytes, Messages: o.Messages}
-	var err error
-	if res.Ratio, err = ratio(rand.New(rand.NewPCG(o.Seed, 0)), o.SizeBytes); err != nil {
+	raw, packed, err := compressed(rand.New(rand.NewPCG(o.Seed, 0)), o.SizeBytes)
+	if err != nil {
 		return res, err
 	}
+	res.CompressedBytes, res.Ratio = int(math.Round(packed)), raw/packed
 	b := &run{o: o, accounts: make([]watched, min(len(o.Accounts), o.Clients))}
 	var watchers sync.WaitGroup
 	watching, stop := context.WithCancel(ctx)

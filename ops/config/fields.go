@@ -18,7 +18,7 @@ var tables = []struct{ name, doc string }{
 		"A key that is commented out has the value shown."},
 	{"cluster", "How this node talks to the other nodes. These ports must be closed to the rest of the world."},
 	{"listeners", "Where clients come in: \"host:port\", \":port\" for every address of this machine, \"\" for off."},
-	{"tls", "The certificate for clients. Leave both out, and the cluster's own CA signs one (ca.pem in the data folder)."},
+	{"tls", "The certificate for clients; files that change are read again. Leave both out, and the cluster's own CA signs one (ca.pem in the data folder)."},
 	{"log", "What goes to standard error."},
 	{"raft", "The replicated log."},
 	{"limits", "What protects this node."},

@@ -3,6 +3,7 @@ package dev
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -143,6 +144,12 @@ func TestGuideSendsAndReadsWhereTheLeaderIsNot(t *testing.T) {
 		}
 	}
 	d.Nodes = d.Nodes[:1]
+	d.Nodes[0] = Node{Name: "n1", SMTP: "a:1", Submission: "a:2", Submissions: "a:3", LMTP: "a:4", IMAP: "a:5", IMAPS: "a:6", Admin: "a:7", Metrics: "a:8"}
+	for port := 1; port <= 8; port++ {
+		if all, at := guide(d, "/x"), fmt.Sprint("a:", port); !strings.Contains(all, at) {
+			t.Errorf("the listener at %s is not in:\n%s", at, all)
+		}
+	}
 	if all := guide(d, "/x"); strings.Contains(all, "kill -9") {
 		t.Errorf("a cluster of one is said to survive:\n%s", all)
 	}

@@ -10,8 +10,10 @@ import (
 func guide(d Description, dir string) string {
 	var b strings.Builder
 	b.WriteString("\nThe cluster serves. Every node takes mail, every node shows it.\n\n")
-	row := "  %-5s %-8s %-16s %-16s %-16s %-16s %s\n"
-	fmt.Fprintf(&b, row, "node", "pid", "smtp", "submission", "imap", "imaps", "")
+	// Each node takes two lines, so that the table fits into 80 columns.
+	row := "  %-5s %-8s %-16s %-16s %-16s %s\n"
+	fmt.Fprintf(&b, row, "node", "pid", "smtp", "submission", "imap", "admin")
+	fmt.Fprintf(&b, row, "", "", "lmtp", "submissions", "imaps", "metrics")
 	leader, rest := d.Nodes[0], []Node{}
 	for _, n := range d.Nodes {
 		mark := ""
@@ -20,7 +22,8 @@ func guide(d Description, dir string) string {
 		} else {
 			rest = append(rest, n)
 		}
-		fmt.Fprintf(&b, row, n.Name, fmt.Sprint(n.PID), n.SMTP, n.Submission, n.IMAP, n.IMAPS, mark)
+		fmt.Fprintf(&b, row, n.Name, fmt.Sprint(n.PID), n.SMTP, n.Submission, n.IMAP, n.Admin)
+		fmt.Fprintf(&b, row, "", mark, n.LMTP, n.Submissions, n.IMAPS, n.Metrics)
 	}
 	b.WriteString("\n  accounts\n")
 	for _, a := range d.Accounts[:2] {

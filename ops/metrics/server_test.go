@@ -13,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/quorumail/quorumail/ops/admin"
+	"github.com/quorumail/quorumail/store/blob"
+	"github.com/quorumail/quorumail/store/kv"
 )
 
 func serve(t *testing.T, cfg Config) (address string) {
@@ -54,20 +56,22 @@ func get(t *testing.T, url string) (status int, body string) {
 func TestFiguresAreShown(t *testing.T) {
 	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "quorumail_test_total", Help: "Tests."})
 	c.Add(3)
-	st := admin.Status{Name: "n1", Version: "v1", State: "leader", Leader: "n1", Term: 7, Applied: 41, Ready: true, Members: []admin.Member{{Voter: true}, {}, {Voter: true}}}
+	st := admin.Status{Name: "n1", Version: "v1", State: "leader", Leader: "n1", Term: 7, Commit: 45, Applied: 41, Ready: true, Members: []admin.Member{{Voter: true, Alive: true}, {Alive: true}, {Voter: true}}}
 	var broken atomic.Bool
-	address := serve(t, Config{Ready: func() error { return nil }, Collectors: []prometheus.Collector{c, Status(func() (admin.Status, error) {
-		if broken.Load() {
-			return st, errors.New("the disk is gone")
-		}
-		return st, nil
-	})}})
+	address := serve(t, Config{Ready: func() error { return nil }, Collectors: []prometheus.Collector{c, Bodies(func() blob.Stats { return blob.Stats{Puts: 12, Fsyncs: 5} }),
+		State(func() kv.Metrics { return kv.Metrics{Flushes: 6} }), Disk(func() (int64, error) { return 1 << 20, nil }, 4096), Status(func() (admin.Status, error) {
+			if broken.Load() {
+				return st, errors.New("the disk is gone")
+			}
+			return st, nil
+		})}})
 	code, body := get(t, "http://"+address+"/metrics")
 	if code != http.StatusOK {
 		t.Fatalf("%d: %s", code, body)
 	}
 	for _, line := range []string{"quorumail_test_total 3", `quorumail_info{node="n1",version="v1"} 1`, "quorumail_raft_leader 1", "quorumail_raft_term 7",
-		"quorumail_raft_applied_index 41", "quorumail_raft_voters 2", "quorumail_ready 1"} {
+		"quorumail_raft_applied_index 41", "quorumail_raft_voters 2", "quorumail_raft_lag 4", "quorumail_gossip_alive 2", "quorumail_gossip_members 3", "quorumail_blob_puts_total 12", "quorumail_blob_fsyncs_total 5",
+		"quorumail_state_flushes_total 6", "quorumail_disk_free_bytes 1.048576e+06", "quorumail_disk_min_free_bytes 4096", "quorumail_ready 1"} {
 		if !strings.Contains(body, "\n"+line+"\n") {
 			t.Errorf("no line %q", line)
 		}

@@ -37,6 +37,15 @@ func Status(get func() (admin.Status, error)) prometheus.Collector {
 		{desc("raft_last_index", "Index of the last entry in this node's log."), func(s admin.Status) float64 { return float64(s.Last) }},
 		{desc("raft_commit_index", "Index of the last entry that this node knows to be committed."), func(s admin.Status) float64 { return float64(s.Commit) }},
 		{desc("raft_applied_index", "Index of the last entry that this node has applied."), func(s admin.Status) float64 { return float64(s.Applied) }},
+		{desc("raft_lag", "Entries that this node knows to be committed and has not applied."), func(s admin.Status) float64 { return float64(s.Commit - min(s.Commit, s.Applied)) }},
+		{desc("gossip_alive", "Members that seem to be alive, this node included."), func(s admin.Status) float64 {
+			n := 0
+			for _, m := range s.Members {
+				n += int(truth(m.Alive))
+			}
+			return float64(n)
+		}},
+		{desc("gossip_members", "Members of the cluster, alive or not, this node included."), func(s admin.Status) float64 { return float64(len(s.Members)) }},
 		{desc("raft_voters", "Nodes that vote."), func(s admin.Status) float64 {
 			n := 0
 			for _, m := range s.Members {

@@ -83,9 +83,42 @@ func (r *Replica) askClock(ctx context.Context, peer store.ServerID, ticks uint6
 // errClocks: the clocks of the voters run differently.
 var errClocks = errors.New("the clocks of the nodes disagree, so nothing expires: check which node's clock runs fast")
 
+// ClocksDisagree is an error where this node leads and found at its last tick that the clocks of the voters disagree, so that nothing
+// expires; it says by how much. Someone must look after the clocks.
+func (r *Replica) ClocksDisagree() error {
+	if p := r.clocks.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (r *Replica) noteClocks(err error) {
+	if err == nil {
+		r.clocks.Store(nil)
+		r.cfg.Metrics.Clocks.Set(0)
+		return
+	}
+	r.clocks.Store(&err)
+	r.cfg.Metrics.Clocks.Set(1)
+}
+
+// tickWhereLeading ticks where this node leads. Elsewhere it knows nothing of the clocks.
+func (r *Replica) tickWhereLeading(ctx context.Context) error {
+	if !r.cfg.Peers.IsLeader() {
+		r.noteClocks(nil)
+		return nil
+	}
+	return r.tick(ctx)
+}
+
 // tick is the leader's: it proposes the time that passed since the last tick, no more than a majority of the voters, each by its own
 // monotonic clock, says. Where too few of them saw the last tick, a tick of 1 ms gives all a new beginning.
-func (r *Replica) tick(ctx context.Context) error {
+func (r *Replica) tick(ctx context.Context) (err error) {
+	defer func() {
+		if err == nil || errors.Is(err, errClocks) { // else it could not ask
+			r.noteClocks(err)
+		}
+	}()
 	ticks, err := r.replicatedTime()
 	if err != nil {
 		return err

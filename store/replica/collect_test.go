@@ -151,10 +151,24 @@ func TestTickNeedsAgreement(t *testing.T) {
 	if err := leader.tick(ctx); !errors.Is(err, errClocks) {
 		t.Errorf("the leader's clock alone jumped: %v", err)
 	}
+	if err := leader.ClocksDisagree(); !errors.Is(err, errClocks) || value(leader.cfg.Metrics.Clocks) != 1 {
+		t.Errorf("that the clocks disagree is not told: %v", err)
+	}
 	if again, _ := leader.replicatedTime(); again != now {
 		t.Errorf("the clock advanced by %d ms though the clocks disagree", again-now)
 	}
 	pass(time.Hour, c.nodes[1], c.nodes[2])
+	if err := leader.tick(ctx); err != nil || leader.ClocksDisagree() != nil || value(leader.cfg.Metrics.Clocks) != 0 {
+		t.Errorf("the clocks agree again: %v, %v", err, leader.ClocksDisagree())
+	}
+	leader.noteClocks(errClocks)
+	c.mu.Lock()
+	c.leader = 1
+	c.mu.Unlock()
+	if err := leader.tickWhereLeading(ctx); err != nil || leader.ClocksDisagree() != nil {
+		t.Errorf("a node that does not lead any more still complains: %v, %v", err, leader.ClocksDisagree())
+	}
+	c.everywhere()
 	c.nodes[1].down.Store(true)
 	c.nodes[2].down.Store(true)
 	if err := leader.tick(ctx); !errors.Is(err, store.ErrUnavailable) {

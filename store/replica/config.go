@@ -112,8 +112,9 @@ type Config struct {
 	Limits    Limits
 	Intervals Intervals
 	// Now is the wall clock for what users see; default time.Now. Elapsed time is read from it too, so it should carry a monotonic part.
-	Now    func() time.Time
-	Logger *slog.Logger // nil: none
+	Now     func() time.Time
+	Metrics *Metrics     // nil: counted, and shown nowhere
+	Logger  *slog.Logger // nil: none
 }
 
 func orDefault[T comparable](v *T, d T) {
@@ -143,6 +144,9 @@ func (c Config) withDefaults() (Config, error) {
 	c.Intervals.setDefaults()
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

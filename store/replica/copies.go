@@ -52,6 +52,7 @@ func (r *Replica) replicate(ctx context.Context, u *Upload, id store.BodyID, ref
 	if err := r.uploads.load(ref.EncodedBytes); err != nil {
 		return err
 	}
+	r.cfg.Metrics.UploadBytes.Add(float64(ref.EncodedBytes))
 	// The copies outlive this call: one that is nearly done spares the cluster a repair.
 	copying, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	results := make(chan copyResult, len(targets))

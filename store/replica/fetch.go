@@ -108,13 +108,15 @@ func (r *Replica) repair(ctx context.Context) error {
 func (r *Replica) declareLost(ctx context.Context) error {
 	ids := r.suspects.take()
 	var lost [][]byte
+	causes := map[store.BodyID]string{}
 	for id := range ids {
-		yes, err := r.isLost(id)
+		cause, err := r.whyLost(id)
 		if err != nil {
 			return err
 		}
-		if yes {
+		if cause != "" {
 			lost = append(lost, id[:])
+			causes[id] = cause
 		}
 	}
 	for len(lost) > 0 {
@@ -127,29 +129,43 @@ func (r *Replica) declareLost(ctx context.Context) error {
 			return fmt.Errorf("declare %d bodies lost: %w", len(lost), err)
 		}
 		r.cfg.Logger.Warn("bodies are absent or corrupt on this node and will be fetched again", "count", n)
+		for _, id := range lost[:n] {
+			r.cfg.Metrics.Lost.WithLabelValues(causes[store.BodyID(id)]).Inc()
+		}
 		lost = lost[n:]
 	}
 	return nil
 }
 
-// isLost tells whether a live body is not readable here and the cluster does not know it yet.
-func (r *Replica) isLost(id store.BodyID) (bool, error) {
+// Why a body is lost.
+const (
+	lostAbsent  = "absent"
+	lostCorrupt = "corrupt"
+)
+
+// whyLost tells why a live body is not readable here, if the cluster does not know it yet; "" for a body that is not lost so.
+func (r *Replica) whyLost(id store.BodyID) (string, error) {
 	v := r.View()
 	defer v.Close()
 	if _, err := v.BodyEmail(id); err != nil {
 		if errors.Is(err, store.ErrNotFound) {
-			return false, nil // swept, or never named by a command
+			return "", nil // swept, or never named by a command
 		}
-		return false, err
+		return "", err
 	}
 	if known, err := v.IsMissing(r.cfg.Self, id); err != nil || known {
-		return false, err
+		return "", err
 	}
 	err := r.cfg.Blobs.Verify(id)
-	if err == nil || errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt) {
-		return err != nil, nil
+	switch {
+	case err == nil:
+		return "", nil
+	case errors.Is(err, blob.ErrNotFound):
+		return lostAbsent, nil
+	case errors.Is(err, blob.ErrCorrupt):
+		return lostCorrupt, nil
 	}
-	return false, fmt.Errorf("verify body %v: %w", id, err)
+	return "", fmt.Errorf("verify body %v: %w", id, err)
 }
 
 // bring fetches bodies that are not here, makes all of them durable and, if tell, says so to the cluster. It reports the failures after
@@ -167,6 +183,7 @@ func (r *Replica) bring(ctx context.Context, ids []store.BodyID, tell bool) erro
 			defer mu.Unlock()
 			if err != nil {
 				failures = append(failures, err)
+				r.cfg.Metrics.FetchFailures.Inc()
 			} else {
 				have = append(have, id[:])
 			}
@@ -206,7 +223,11 @@ func (r *Replica) bringOne(ctx context.Context, id store.BodyID) error {
 	if err != nil {
 		return err
 	}
-	return r.cfg.Blobs.Put(ctx, id, epoch, s.Open(), s.size, true)
+	if err := r.cfg.Blobs.Put(ctx, id, epoch, s.Open(), s.size, true); err != nil {
+		return err
+	}
+	r.cfg.Metrics.Fetched.Inc()
+	return nil
 }
 
 // fetchAll brings every live body after a checkpoint, which holds references only, those of inline bodies too. It is not over before the

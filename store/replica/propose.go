@@ -113,7 +113,9 @@ func (r *Replica) Propose(ctx context.Context, fill func(*storepb.Command)) (*st
 }
 
 // propose is Propose, with an error only where there is no result.
-func (r *Replica) propose(ctx context.Context, fill func(*storepb.Command)) (*storepb.Result, error) {
+func (r *Replica) propose(ctx context.Context, fill func(*storepb.Command)) (res *storepb.Result, err error) {
+	start := time.Now()
+	defer func() { r.cfg.Metrics.proposed(res, err, time.Since(start).Seconds()) }()
 	ctx, cancel := r.withDeadline(ctx)
 	defer cancel()
 	lost, err := r.quorumLost()
@@ -306,8 +308,14 @@ func (r *Replica) ReadBarrier(ctx context.Context) error {
 func (r *Replica) barrier(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	start := time.Now()
 	err := r.cfg.Log.ReadBarrier(ctx)
-	if err == nil || errors.Is(err, store.ErrUnavailable) {
+	if err == nil {
+		r.cfg.Metrics.BarrierSeconds.Observe(time.Since(start).Seconds())
+		return nil
+	}
+	r.cfg.Metrics.BarriersFailed.Inc()
+	if errors.Is(err, store.ErrUnavailable) {
 		return err
 	}
 	return fmt.Errorf("read barrier: %w: %w", store.ErrUnavailable, err)

@@ -26,6 +26,7 @@ type Replica struct {
 	health    atomic.Pointer[healthReport]
 	disk      disk
 	clock     clock
+	clocks    atomic.Pointer[error] // that the nodes' clocks disagree, as the leader last found; nil: they do not, as far as this node knows
 	suspects  suspects
 	deletes   deletes
 

@@ -32,11 +32,11 @@ func (r *Replica) Run(ctx context.Context) error {
 		every time.Duration
 		do    func(context.Context) error
 	}{
-		{"tick", i.Tick, r.tick},
-		{"advance the upload epoch", i.Epoch, r.advanceEpoch},
-		{"sweep", i.Sweep, r.sweep},
+		{"tick", i.Tick, r.tickWhereLeading},
+		{"advance the upload epoch", i.Epoch, r.leading(r.advanceEpoch)},
+		{"sweep", i.Sweep, r.leading(r.sweep)},
 	} {
-		loop(func(ctx context.Context) error { return r.every(ctx, l.every, l.every, l.what, r.leading(l.do)) })
+		loop(func(ctx context.Context) error { return r.every(ctx, l.every, l.every, l.what, l.do) })
 	}
 	loop(func(ctx context.Context) error {
 		return r.every(ctx, i.Reconcile/60, i.Reconcile, "reconcile", r.reconcile)

@@ -80,6 +80,8 @@ func (r *Replica) takeBody(ctx context.Context, id store.BodyID, epoch uint64, s
 	}
 	if err != nil {
 		r.cfg.Logger.Warn("refused a body from a peer", "body", id.String(), "err", err)
+	} else {
+		r.cfg.Metrics.ReceivedBytes.Add(float64(size))
 	}
 	return statusOf(err), nil
 }

@@ -30,6 +30,13 @@ func (m *Machine) View() *View {
 	return &View{m.db.Snapshot(), m.db, m}
 }
 
+// StoreMetrics are figures of the store that holds the state. Their counts begin anew when a checkpoint replaces it.
+func (m *Machine) StoreMetrics() kv.Metrics {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.db.Metrics()
+}
+
 // Close gives the view up.
 func (v *View) Close() {
 	err := v.Snapshot.Close()
