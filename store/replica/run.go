@@ -81,7 +81,7 @@ func (r *Replica) maintain(ctx context.Context, fill func(*storepb.Command)) err
 // register tells the cluster who this node is since it started, which also retires what its earlier processes may still have under way.
 func (r *Replica) register(ctx context.Context) error {
 	s := &storepb.Server{Id: string(r.cfg.Self), Name: r.cfg.Name, Address: r.cfg.Address, DataIncarnation: r.cfg.DataIncarnation[:],
-		MaxVersion: r.cfg.MaxVersion, ClientAddresses: r.cfg.ClientAddresses, Boot: r.cfg.Boot}
+		MaxVersion: r.cfg.MaxVersion, Boot: r.cfg.Boot}
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, r.cfg.Intervals.Ready) {
 		err := r.maintain(ctx, func(c *storepb.Command) {
 			c.Op = &storepb.Command_RegisterServer{RegisterServer: &storepb.RegisterServer{Server: s}}
