@@ -1,4 +1,3 @@
-// Command quorumail is the whole mail server: a node of the cluster, and the commands that administer it.
 package main
 
 import (
@@ -15,7 +14,7 @@ import (
 	"github.com/quorumail/quorumail/ops/config"
 )
 
-// version is what "quorumail version" says; a release build sets it with -ldflags.
+// version is what "quorumail --version" says; a release build sets it with -ldflags.
 var version = "devel"
 
 func main() {

@@ -1,13 +1,13 @@
 package imapd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"strings"
 	"time"
 
 	"github.com/quorumail/quorumail/protocol/imap"
+	"github.com/quorumail/quorumail/protocol/sasl"
 	"github.com/quorumail/quorumail/store"
 )
 
@@ -66,15 +66,14 @@ func (s *session) authenticate(ctx context.Context, cmd *imap.Command) (answer, 
 			return answer{}, err
 		}
 	}
-	parts := bytes.Split(response, []byte{0})
-	if len(parts) != 3 || len(parts[1]) == 0 {
+	plain, err := sasl.DecodePlain(response)
+	if err != nil {
 		return answer{}, bad("Not a PLAIN response")
 	}
-	as, user, password := string(parts[0]), string(parts[1]), string(parts[2])
-	if as != "" && !strings.EqualFold(as, user) {
+	if plain.Identity != "" && !strings.EqualFold(plain.Identity, plain.User) {
 		return answer{}, no(imap.CodeAuthorizationFailed, "Nobody may act for others here")
 	}
-	return s.check(ctx, user, password)
+	return s.check(ctx, plain.User, plain.Password)
 }
 
 // challenge asks the client for its response.
@@ -98,15 +97,14 @@ func (s *session) challenge() ([]byte, error) {
 	return response, nil
 }
 
-// verify asks until no login was revoked meanwhile, so that a session never outlives its password.
-func (s *session) verify(ctx context.Context, user, password string) (Identity, error) {
-	for {
-		since := s.conn.srv.revoked()
-		id, err := s.cfg.Auth.Authenticate(ctx, s.remote, user, password)
-		if err != nil || s.conn.srv.loggedIn(s.conn, id.Account, since) {
-			return id, err
-		}
-	}
+// verify checks a password so that the session does not outlive it.
+func (s *session) verify(ctx context.Context, user, password string) (id Identity, err error) {
+	err = s.conn.srv.logins.Check(s.conn, func() (store.AccountID, error) {
+		var err error
+		id, err = s.cfg.Auth.Authenticate(ctx, s.remote, user, password)
+		return id.Account, err
+	})
+	return id, err
 }
 
 // check is the login itself.

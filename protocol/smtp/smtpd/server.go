@@ -13,6 +13,7 @@ import (
 
 	gosmtp "github.com/emersion/go-smtp"
 
+	"github.com/quorumail/quorumail/protocol/sasl"
 	"github.com/quorumail/quorumail/store"
 )
 
@@ -25,6 +26,8 @@ type Server struct {
 	from   map[netip.Prefix]int // connections per client
 	secure *feed                // of the Serve that runs
 	plain  *feed
+
+	logins sasl.Logins[*wire, store.AccountID]
 }
 
 // New checks the configuration and makes a server.
@@ -134,6 +137,7 @@ func (s *Server) admit(w *wire) string {
 
 // forget is the end of an admitted connection.
 func (s *Server) forget(w *wire) {
+	s.logins.Forget(w)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.wires[w]; !ok {
@@ -211,7 +215,7 @@ func (s *Server) drain(greeters *sync.WaitGroup) {
 			break
 		}
 		for _, w := range open {
-			if w.drain(); expired {
+			if w.end("421 4.3.2 " + s.cfg.Hostname + " Shutting down, try again"); expired {
 				w.abort()
 			}
 		}
