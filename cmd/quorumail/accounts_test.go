@@ -48,12 +48,16 @@ func changedPasswords(t *testing.T, c *devCluster) {
 	}
 	logins("made", "the first password", true)
 	logins("remembered", "the first password", true)
+	ended := openSessions(t, c, address, "the first password")
 	c.at(t, 1).good("the second password\n", "account", "passwd", address)
+	ended("changed")
 	logins("changed", "the first password", false)
 	logins("changed", "the second password", true)
 	p := as[admin.AppPassword](t, c.at(t, 2).good("", "account", "app-password", "add", address, "phone", "--json"))
 	logins("app password", p.Password, true)
+	ended = openSessions(t, c, address, p.Password)
 	c.at(t, 0).good("", "account", "set", address, "--suspended")
+	ended("suspended")
 	logins("suspended", "the second password", false)
 	logins("suspended", p.Password, false)
 	c.at(t, 1).good("", "account", "set", address, "--suspended=false")
@@ -62,6 +66,39 @@ func changedPasswords(t *testing.T, c *devCluster) {
 	logins("removed", p.Password, false)
 	c.at(t, 0).good("", "account", "remove", address, "--yes")
 	logins("gone", "the second password", false)
+}
+
+// openSessions logs in at every node, by IMAP and for submission. What it returns waits until the servers have ended all these sessions.
+func openSessions(t *testing.T, c *devCluster, address, password string) (ended func(why string)) {
+	t.Helper()
+	type session struct {
+		what string
+		r    *bufio.Reader
+	}
+	var open []session
+	for _, n := range c.Nodes {
+		for protocol, listener := range map[string]string{"imap": n.IMAP, "smtp": n.Submission} {
+			conn, err := net.DialTimeout("tcp", listener, 5*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			s := session{protocol + " at " + n.Name, bufio.NewReader(conn)}
+			if err := enter(conn, s.r, protocol, devAccount(address, password)); err != nil {
+				t.Fatalf("%s: %v", s.what, err)
+			}
+			open = append(open, s)
+		}
+	}
+	return func(why string) {
+		t.Helper()
+		for _, s := range open {
+			said, err := io.ReadAll(s.r) // up to the deadline that enter set
+			if err != nil || !strings.HasPrefix(string(said), "421 ") && !strings.HasPrefix(string(said), "* BYE ") {
+				t.Errorf("%s: the session %s goes on: %q, %v", why, s.what, said, err)
+			}
+		}
+	}
 }
 
 func sharedSettings(t *testing.T, c *devCluster) {

@@ -217,7 +217,7 @@ func (c commandLine) settings() {
 	}
 	c.bad(exitFailed, `did you mean "account.quota_bytes"?`, "", "set", "account.quota_byte", "1MiB")
 	c.bad(exitFailed, "is no size: write a whole number with its unit", "", "set", "account.quota_bytes", "much")
-	c.bad(exitFailed, "out of range: choose 100 to 50000", "", "set", "smtp.max_recipients", "1")
+	c.bad(exitFailed, "out of range: choose 100 to 10000", "", "set", "smtp.max_recipients", "1")
 	c.bad(exitUsage, "--reset goes with one name", "", "set", "--reset")
 	c.good("", "set", "account.quota_bytes", "--reset")
 	if out := c.good("", "set", "delivery.plus_separator", ""); out != "delivery.plus_separator = \"\"\n" {

@@ -32,15 +32,30 @@ func loginOver(protocol string, n dev.Node, a dev.Account) error {
 // loginOn is loginOver on a connection, which it closes.
 func loginOn(conn net.Conn, protocol string, a dev.Account) error {
 	defer conn.Close()
-	steps := [][2]string{{"", "* OK"}, {fmt.Sprintf("a LOGIN %q %q", a.Address, a.Password), "a OK"}, {"b LOGOUT", "b OK"}}
-	if protocol == "smtp" {
-		plain := base64.StdEncoding.EncodeToString([]byte("\x00" + a.Address + "\x00" + a.Password))
-		steps = [][2]string{{"", "220 "}, {"EHLO localhost", "250 "}, {"AUTH PLAIN " + plain, "235 "}, {"QUIT", "221 "}}
+	r := bufio.NewReader(conn)
+	if err := enter(conn, r, protocol, a); err != nil {
+		return err
 	}
+	if protocol == "smtp" {
+		return converse(conn, r, [][2]string{{"QUIT", "221 "}})
+	}
+	return converse(conn, r, [][2]string{{"b LOGOUT", "b OK"}})
+}
+
+// enter logs in on a new connection.
+func enter(conn net.Conn, r *bufio.Reader, protocol string, a dev.Account) error {
 	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		return err
 	}
-	r := bufio.NewReader(conn)
+	if protocol == "smtp" {
+		plain := base64.StdEncoding.EncodeToString([]byte("\x00" + a.Address + "\x00" + a.Password))
+		return converse(conn, r, [][2]string{{"", "220 "}, {"EHLO localhost", "250 "}, {"AUTH PLAIN " + plain, "235 "}})
+	}
+	return converse(conn, r, [][2]string{{"", "* OK"}, {fmt.Sprintf("a LOGIN %q %q", a.Address, a.Password), "a OK"}})
+}
+
+// converse sends lines and waits for the beginning of the answer to each; an empty line is not sent.
+func converse(conn net.Conn, r *bufio.Reader, steps [][2]string) error {
 	for _, s := range steps {
 		if s[0] != "" {
 			if _, err := fmt.Fprintf(conn, "%s\r\n", s[0]); err != nil {

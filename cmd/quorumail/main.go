@@ -15,7 +15,7 @@ import (
 	"github.com/quorumail/quorumail/ops/config"
 )
 
-// version is what "quorumail version" says; a release build sets it with -ldflags.
+// version is what "quorumail --version" says; a release build sets it with -ldflags.
 var version = "devel"
 
 func main() {

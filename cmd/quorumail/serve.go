@@ -444,6 +444,7 @@ func (n *node) servers(tc *tls.Config) (map[string]server, error) {
 		if err != nil {
 			return nil, err
 		}
+		n.replica.OnRevoked(s.EndSessions)
 		l, err := n.listen(name, address)
 		if err != nil {
 			return nil, err

@@ -11,7 +11,7 @@ import (
 
 // The settings of the whole cluster. Each is a handle with the setting's type: SMTPMaxRecipients.From(lookup).
 var (
-	SMTPMaxRecipients = intSetting("smtp.max_recipients", 1000, 100, 50_000,
+	SMTPMaxRecipients = intSetting("smtp.max_recipients", 1000, 100, 10_000,
 		"Most recipients of one message; the client is told to send the rest in another. RFC 5321 asks for 100 at least.")
 
 	MailboxUndeleteWindow = durationSetting("mailbox.undelete_window", 7*day, 0, 365*day,

@@ -30,7 +30,7 @@ func TestNormalizeSetting(t *testing.T) {
 		{name: "account.quota_bytes", in: "2048TiB", err: "account.quota_bytes: 2048TiB is out of range: choose 0B to 1024TiB"},
 		{name: "account.quota_bytes", in: "99999999999999999999", err: "is no size"},
 		{name: "account.quota_bytes", in: "9999999999TiB", err: "is no size"},
-		{name: "smtp.max_recipients", in: "99", err: "99 is out of range: choose 100 to 50000"},
+		{name: "smtp.max_recipients", in: "99", err: "99 is out of range: choose 100 to 10000"},
 		{name: "smtp.max_recipients", in: "many", err: `"many" is no whole number`},
 		{name: "mailbox.undelete_window", in: "36h", want: "36h"},
 		{name: "mailbox.undelete_window", in: "48h", want: "2d"},

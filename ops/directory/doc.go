@@ -13,8 +13,9 @@
 // checked here first, for clear errors, and once more, with the truth of that moment, when it is applied. Quotas and the cluster's
 // default for them are decided there alone; Room only foretells it.
 //
-// A suspended account cannot log in and still gets its mail, so that nothing is lost while a question is settled; sessions that it has open
-// go on until they end. A suspended domain puts its mail off with a temporary error.
+// A suspended account cannot log in and still gets its mail, so that nothing is lost while a question is settled; the sessions that it has
+// open are ended, as they are when its password is changed (replica.OnRevoked). A suspended domain puts its mail off with a temporary
+// error.
 //
 // Failed logins are counted in memory only, shared between nodes by FailedLogins and Receive: a stranger must not be able to write to
 // the log. They count for the pair of account and address they came from, so that a stranger cannot lock the owner out.

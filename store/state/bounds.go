@@ -17,10 +17,12 @@ import (
 const (
 	// MaxCommandBytes is the longest encoded command.
 	MaxCommandBytes = 1 << 20
+	// MaxTargets is the most targets of one message. As many, without keywords and each with the largest numbers, fit MaxCommandBytes
+	// together with the longest summary and inline body.
+	MaxTargets = 10_000
 
 	maxSummaryBytes = 64 << 10
 	maxInlineBytes  = 64 << 10
-	maxTargets      = 10000
 	maxAcks         = 100
 	maxQueueIDBytes = 100
 	// maxEnvelopeBytes: RFC 5321 §4.5.3.1.3 allows a path of 256 octets; SMTPUTF8 and long domains get room.

@@ -173,6 +173,21 @@ func (b *bench) content() string {
 }
 
 // Nobody who proposes such ids may make the nodes work for ever, or stop.
+// Whoever keeps to MaxTargets never makes a command that is too long.
+func TestMessageForTheMostTargetsFitsOneCommand(t *testing.T) {
+	m := &storepb.AddMessage{Summary: make([]byte, maxSummaryBytes), QueueId: strings.Repeat("q", maxQueueIDBytes), EnvelopeFrom: strings.Repeat("e", maxEnvelopeBytes),
+		Body: &storepb.BodyRef{Id: make([]byte, store.BodyIDBytes), Inline: make([]byte, maxInlineBytes)}}
+	for range MaxTargets {
+		m.Targets = append(m.Targets, &storepb.Target{Account: math.MaxUint64, Mailbox: math.MaxUint64, Flags: math.MaxUint32, InternalDateUnix: -1, InternalDateZone: -1,
+			EnforceQuota: true})
+	}
+	c := &storepb.Command{Version: math.MaxUint32, Seq: math.MaxUint64, Lowest: math.MaxUint64, TimeUnixMs: -1, Server: strings.Repeat("s", maxServerIDBytes),
+		Incarnation: make([]byte, incarnationBytes), Op: &storepb.Command_AddMessage{AddMessage: m}}
+	if n := proto.Size(c); n > MaxCommandBytes {
+		t.Errorf("%d bytes, over %d", n, MaxCommandBytes)
+	}
+}
+
 func TestHostileIDs(t *testing.T) {
 	b := newBench(t, t.TempDir())
 	command := func(seq, lowest uint64, inc []byte, server string) {

@@ -17,7 +17,7 @@ const (
 func (b *batch) addMessage(op *storepb.AddMessage) (*storepb.Result, error) {
 	ref := op.GetBody()
 	switch {
-	case len(op.Summary) > maxSummaryBytes || len(ref.GetInline()) > maxInlineBytes || len(op.Targets) > maxTargets:
+	case len(op.Summary) > maxSummaryBytes || len(ref.GetInline()) > maxInlineBytes || len(op.Targets) > MaxTargets:
 		return refuse(store.ErrTooLarge, "a message over the limits of one command"), nil
 	case !validBody(ref) || len(op.QueueId) > maxQueueIDBytes || len(op.EnvelopeFrom) > maxEnvelopeBytes:
 		return refuse(store.ErrInvalid, "a message without a proper body or envelope"), nil

@@ -53,7 +53,7 @@ func (s *session) login(user, password string) error {
 	}
 	ctx, cancel := s.lookup()
 	defer cancel()
-	who, err := s.srv.cfg.Auth.Authenticate(ctx, s.w.remote, user, password)
+	who, err := s.verify(ctx, user, password)
 	if err != nil {
 		return s.denied(err)
 	}

@@ -88,13 +88,13 @@ func (w *wire) readCommand(s *side) error {
 // over says why no further command is read, or nothing.
 func (w *wire) over() string {
 	w.mu.Lock()
-	draining, closing := w.draining, w.closing
+	goodbye, closing := w.goodbye, w.closing
 	w.mu.Unlock()
 	switch {
 	case closing:
 		return ""
-	case draining:
-		return "421 4.3.2 " + w.srv.cfg.Hostname + " Shutting down, try again"
+	case goodbye != "":
+		return goodbye
 	case w.tooManyErrors():
 		return "421 4.7.0 Too many errors, closing connection"
 	case time.Since(w.since) > w.srv.cfg.Limits.Session:

@@ -82,7 +82,7 @@ type Auth interface {
 // Resolver finds the mailboxes behind an address.
 type Resolver interface {
 	// Resolve lists who gets the address's mail: store.ErrNotFound when the domain is of this site and the address is not,
-	// ErrNotLocal when the domain is not of this site.
+	// ErrNotLocal when the domain is not of this site, store.ErrTooLarge when the address leads to more than the site's limit.
 	Resolve(ctx context.Context, address smtp.Address) ([]state.Recipient, error)
 	// Postmaster lists who gets mail to <postmaster> without a domain (RFC 5321 §4.5.1).
 	Postmaster(ctx context.Context) ([]state.Recipient, error)
@@ -98,7 +98,7 @@ type Limits struct {
 	Connections           int           // at once in all; 1,000. Over it: 421.
 	ConnectionsPerAddress int           // at once from one IPv4 address or IPv6 /64, loopback excepted; 50. Over it: 421.
 	MessageBytes          int64         // a message as the client sends it (RFC 1870); 50 MiB. Over it: 552.
-	Recipients            int           // of one message; 1,000, never under 100 (RFC 5321 §4.5.3.1.8). Over it: 452.
+	Recipients            int           // of one message; 1,000, never under 100 (RFC 5321 §4.5.3.1.8). Over it, or over state.MaxTargets mailboxes behind them: 452.
 	HeaderBytes           int           // of a submitted message's header; 1 MiB. Over it: 552.
 	Errors                int           // 4xx and 5xx replies of a connection before 421; 25
 	FailedLogins          int           // of a connection before 421; 3

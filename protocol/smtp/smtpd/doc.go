@@ -12,6 +12,9 @@
 // the body is durable on a majority (conditions B1 and B2). One command names every local recipient, so that either all of them have the
 // message or none. Nothing is kept on this node beside it.
 //
+// A login holds until it is revoked: when the account's password changes, or the account is suspended or removed, EndSessions says 421 before
+// the next command. A login that was being checked meanwhile is checked again.
+//
 // # What stands between the client and the library
 //
 // go-smtp's server reads the connection through a wire, which sees each line first. The wire owns what the library cannot do safely:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -115,6 +116,15 @@ func (d *fakeDirectory) Resolve(_ context.Context, a smtp.Address) ([]state.Reci
 		return nil, ErrNotLocal
 	}
 	ids, ok := fakeAccounts[strings.ToLower(a.String())]
+	if n, err := strconv.Atoi(strings.TrimPrefix(a.Local, "many-")); err == nil { // a group of n
+		for i := range n {
+			ids = append(ids, store.AccountID(100+i))
+		}
+		ok = true
+	}
+	if a.Local == "huge" {
+		return nil, store.ErrTooLarge
+	}
 	if !ok {
 		return nil, store.ErrNotFound
 	}

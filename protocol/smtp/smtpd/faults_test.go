@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/quorumail/quorumail/protocol/smtp"
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/state"
 )
 
 // begin brings a client to the point where the body is due.
@@ -345,7 +347,53 @@ func TestRecipientsAreLimited(t *testing.T) {
 	for range 100 { // RFC 5321 §4.5.3.1.8: at least 100
 		c.say("RCPT TO:<alice@example.test>", "250*")
 	}
-	c.say("RCPT TO:<alice@example.test>", "452 4.5.3*")
+	for range 2 * r.srv.cfg.Limits.Errors { // a client that offers all that it has may still send the message to those that were taken
+		c.say("RCPT TO:<alice@example.test>", "452 4.5.3*")
+	}
+	c.say("DATA", "354*")
+	c.send("a: b\r\n\r\n.\r\n")
+	c.expect("250 2.6.0*")
+	c.mail("alice@example.test") // the rest
+}
+
+// Groups and aliases lead to more accounts than one command carries: who does not fit is put off to another message.
+func TestMailboxesOfOneMessageAreLimited(t *testing.T) {
+	most := strconv.Itoa(state.MaxTargets)
+	for _, tt := range []struct{ name, before, address, want string }{
+		{"as many as there may be", "", "many-" + most, "250*"},
+		{"a group over it by itself", "", "many-" + strconv.Itoa(state.MaxTargets+1), "550 5.5.3*"},
+		{"a group over the site's limit", "", "huge", "550 5.5.3*"},
+		{"one too many", "many-" + most, "bob", "452 4.5.3*"},
+		{"a group that does not fit any more", "bob", "many-" + most, "452 4.5.3*"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, MX, nil)
+			c := r.dial()
+			c.begin()
+			taken := 0
+			if tt.before != "" {
+				c.say("RCPT TO:<"+tt.before+"@example.test>", "250*")
+				taken++
+			}
+			c.say("RCPT TO:<"+tt.address+"@example.test>", tt.want)
+			if tt.want == "250*" {
+				taken++
+			}
+			if taken == 0 {
+				return
+			}
+			c.say("DATA", "354*")
+			c.send("a: b\r\n\r\n.\r\n")
+			c.expect("250 2.6.0*")
+			if n := len(r.store.stored()[0].msg.Targets); n > state.MaxTargets {
+				t.Errorf("%d targets", n)
+			}
+			if tt.want == "452 4.5.3*" {
+				c.mail(tt.address + "@example.test") // in another one it is taken
+			}
+		})
+	}
 }
 
 func TestSmtplibDelivers(t *testing.T) {

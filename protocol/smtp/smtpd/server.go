@@ -20,11 +20,12 @@ import (
 type Server struct {
 	cfg Config
 
-	mu     sync.Mutex
-	wires  map[*wire]struct{}
-	from   map[netip.Prefix]int // connections per client
-	secure *feed                // of the Serve that runs
-	plain  *feed
+	mu      sync.Mutex
+	wires   map[*wire]struct{}
+	from    map[netip.Prefix]int // connections per client
+	revoked uint64               // calls of EndSessions, by which a login finds out that one overtook it
+	secure  *feed                // of the Serve that runs
+	plain   *feed
 }
 
 // New checks the configuration and makes a server.
@@ -211,7 +212,7 @@ func (s *Server) drain(greeters *sync.WaitGroup) {
 			break
 		}
 		for _, w := range open {
-			if w.drain(); expired {
+			if w.end("421 4.3.2 " + s.cfg.Hostname + " Shutting down, try again"); expired {
 				w.abort()
 			}
 		}

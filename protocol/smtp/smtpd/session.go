@@ -32,6 +32,7 @@ type transaction struct {
 	size       int64        // as announced; 0: not
 	utf8       bool
 	recipients []recipient
+	boxes      int // behind all recipients together. Invariant: at most state.MaxTargets.
 }
 
 // recipient is one that was accepted.
@@ -149,7 +150,7 @@ func (s *session) recipient(name string, path smtp.Address) error {
 		return reply(503, 5, 5, 1, "MAIL comes first")
 	}
 	if len(t.recipients) >= s.maxRecipients() {
-		return reply(452, 4, 5, 3, "Too many recipients, send the rest in a further message")
+		return errNoMore
 	}
 	if err := s.ready(); err != nil {
 		return err
@@ -161,9 +162,16 @@ func (s *session) recipient(name string, path smtp.Address) error {
 	if len(boxes) == 0 {
 		return store.ErrNotFound
 	}
+	switch {
+	case len(boxes) > state.MaxTargets:
+		return errGroupSize
+	case t.boxes+len(boxes) > state.MaxTargets:
+		return errNoMore
+	}
 	if err := s.room(boxes, t.size); err != nil {
 		return err
 	}
+	t.boxes += len(boxes)
 	t.recipients = append(t.recipients, recipient{name: name, address: path, boxes: boxes})
 	return nil
 }
@@ -183,6 +191,9 @@ func (s *session) resolve(path smtp.Address, utf8 bool) ([]state.Recipient, erro
 	boxes, err := s.srv.cfg.Resolver.Resolve(ctx, path)
 	if errors.Is(err, ErrNotLocal) && s.srv.cfg.Mode.submits() {
 		return nil, reply(550, 5, 4, 4, "No route to that domain: this site delivers to its own domains only")
+	}
+	if errors.Is(err, store.ErrTooLarge) {
+		return nil, errGroupSize
 	}
 	return boxes, err
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/quorumail/quorumail/protocol/smtp"
+	"github.com/quorumail/quorumail/store"
 )
 
 // The longest lines with their CRLF. RFC 4954 §4.3: 12288 bytes for AUTH, which is also well over the 512 of RFC 5321 §4.5.3.1.4 and what
@@ -69,11 +70,13 @@ type wire struct {
 
 	mu       sync.Mutex
 	waiting  bool      // for a command, with nothing begun
-	draining bool      // end at the next command
+	goodbye  string    // unless "": end at the next command, with this reply
 	closing  bool      // end at the next command, the reply is said already
 	authed   bool      // STARTTLS is refused from now on
 	deadline time.Time // of the body under way; zero between bodies
 	closed   bool
+
+	account store.AccountID // whose login this is; 0: nobody's; guarded by Server.mu
 }
 
 func newWire(srv *Server, base context.Context, conn net.Conn) *wire {
@@ -112,7 +115,7 @@ func (r netReader) Read(b []byte) (int, error) {
 func (w *wire) armRead() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.waiting && w.draining {
+	if w.waiting && w.goodbye != "" {
 		return os.ErrDeadlineExceeded
 	}
 	now, limits := time.Now(), w.srv.cfg.Limits
@@ -151,9 +154,13 @@ func (w *wire) say(line string) {
 	w.count(line)
 }
 
+// sayNoMore begins the reply to a recipient that one message more than has enough of. A client that offers many of them does nothing wrong,
+// and is to send the message to those that were taken (RFC 5321 §4.5.3.1.10): these replies do not count as errors.
+const sayNoMore = "452 4.5.3 "
+
 // count keeps the number of refusals. The caller holds wmu.
 func (w *wire) count(line string) {
-	if len(line) > 3 && (line[0] == '4' || line[0] == '5') && line[3] == ' ' {
+	if len(line) > 3 && (line[0] == '4' || line[0] == '5') && line[3] == ' ' && !strings.HasPrefix(line, sayNoMore) {
 		w.errors++
 	}
 	w.challenge = len(line) > 3 && line[:4] == "334 "
@@ -190,7 +197,7 @@ func (w *wire) write(b []byte) (int, error) {
 
 // reply writes a reply, or the one that stands in for it. The caller holds wmu.
 func (w *wire) reply(b []byte) (int, error) {
-	w.count(string(b[:min(len(b), 4)]))
+	w.count(string(b))
 	if w.override != "" && len(b) > 3 {
 		line := w.override
 		w.override = ""
@@ -244,11 +251,13 @@ func (w *wire) endAfterReply() {
 	w.mu.Unlock()
 }
 
-// drain ends the connection at the next command; at once when none is under way.
-func (w *wire) drain() {
+// end ends the connection at the next command, with a reply that says why; at once when none is under way. The first reason counts.
+func (w *wire) end(goodbye string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.draining = true
+	if w.goodbye == "" {
+		w.goodbye = goodbye
+	}
 	if w.waiting {
 		_ = w.conn.SetReadDeadline(time.Unix(1, 0)) // an error means that it is closed already
 	}
