@@ -15,17 +15,6 @@ type UIDRange struct{ First, Last UID }
 // UIDSet is a set of UIDs as ranges in ascending order, which neither overlap nor touch.
 type UIDSet []UIDRange
 
-// UIDs is the set of single UIDs, in any order.
-func UIDs(uids ...UID) UIDSet {
-	sorted := slices.Clone(uids)
-	slices.Sort(sorted)
-	var s UIDSet
-	for _, uid := range sorted {
-		s.Add(uid)
-	}
-	return s
-}
-
 // Add puts a UID into the set. It is cheap for UIDs added in ascending order. Zero is no UID and is not added.
 func (s *UIDSet) Add(uid UID) { s.AddRange(uid, uid) }
 

@@ -127,7 +127,7 @@ func appendCorpus(t *testing.T, c *devCluster) {
 	}
 }
 
-// TestManyMessages fills one mailbox: 20,000 messages with QUORUMAIL_SOAK=1, 1,500 else.
+// TestManyMessagesComeBackAtOtherNodes fills one mailbox: 20,000 messages with QUORUMAIL_SOAK=1, 1,500 else.
 func TestManyMessagesComeBackAtOtherNodes(t *testing.T) {
 	n := 1500
 	if soak() {

@@ -108,7 +108,7 @@ func (n *oneNode) add(text string) *storepb.PlacedMessage {
 
 // lose expunges a message, and tries to sweep it.
 func (n *oneNode) lose(p *storepb.PlacedMessage) {
-	n.do(&storepb.Command{Op: &storepb.Command_Expunge{Expunge: &storepb.Expunge{Account: 1, Mailbox: n.inbox, Uids: store.PackUIDs(store.UIDs(store.UID(p.Uid)))}}})
+	n.do(&storepb.Command{Op: &storepb.Command_Expunge{Expunge: &storepb.Expunge{Account: 1, Mailbox: n.inbox, Uids: store.PackUIDs(store.UIDSet{{First: store.UID(p.Uid), Last: store.UID(p.Uid)}})}}})
 	if _, err := n.try(&storepb.Command{Op: &storepb.Command_Sweep{Sweep: &storepb.Sweep{Emails: []uint64{p.Email}}}}); err != nil && !errors.Is(err, store.ErrConflict) {
 		n.t.Error(err)
 	}

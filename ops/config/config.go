@@ -105,12 +105,7 @@ func load(path string) (*Config, *document, error) {
 	return parse(path, text)
 }
 
-// Parse is Load for text that was read from path.
-func Parse(path string, text []byte) (*Config, error) {
-	c, _, err := parse(path, text)
-	return c, err
-}
-
+// parse is Load for text that was read from path.
 func parse(path string, text []byte) (*Config, *document, error) {
 	doc, err := read(path, text)
 	if err != nil {

@@ -80,7 +80,7 @@ func TestParseExplainsMistakes(t *testing.T) {
 			"node.toml:4: x: unknown key; known here are name, hostname, data_dir, insecure_loopback_auth"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c, err := Parse("node.toml", []byte(tc.in))
+			c, _, err := parse("node.toml", []byte(tc.in))
 			var errs Errors
 			if !errors.As(err, &errs) {
 				t.Fatalf("got %+v, %v", c, err)
@@ -94,7 +94,7 @@ func TestParseExplainsMistakes(t *testing.T) {
 
 func TestParseNamesTheLineOfASyntaxError(t *testing.T) {
 	for _, in := range []string{minimal + "[log\n", minimal + "level = info\n", minimal + "name = \"again\"\n"} {
-		_, err := Parse("node.toml", []byte(in))
+		_, _, err := parse("node.toml", []byte(in))
 		if err == nil || !strings.HasPrefix(err.Error(), "node.toml:4: ") {
 			t.Errorf("%q: got %v", in, err)
 		}
@@ -104,7 +104,7 @@ func TestParseNamesTheLineOfASyntaxError(t *testing.T) {
 // What "config show --defaults" prints is itself a good configuration, as it is and with every line put into force.
 func TestDefaultsCanBeLoaded(t *testing.T) {
 	text := Defaults()
-	plain, err := Parse("/etc/node.toml", []byte(text))
+	plain, _, err := parse("/etc/node.toml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestDefaultsCanBeLoaded(t *testing.T) {
 		}
 		lines = append(lines, line)
 	}
-	full, err := Parse("/etc/node.toml", []byte(strings.Join(lines, "\n")))
+	full, _, err := parse("/etc/node.toml", []byte(strings.Join(lines, "\n")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestInForceIsTheSameConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Parse("/elsewhere/node.toml", []byte(text))
+	got, _, err := parse("/elsewhere/node.toml", []byte(text))
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, text)
 	}
@@ -163,7 +163,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(Defaults()))
 	f.Add([]byte("limits = {max_connections = 1}\n[[log]]\n\"a.b\".c = [1,{x=2}]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c, err := Parse("node.toml", text)
+		c, _, err := parse("node.toml", text)
 		if (c == nil) == (err == nil) {
 			t.Fatalf("%+v, %v", c, err)
 		}

@@ -1,7 +1,7 @@
-// Package sasl says how passwords are carried (RFC 4616 PLAIN, LOGIN), prepared (RFC 8265), kept (Argon2id, RFC 9106; SCRAM-SHA-256, RFC 5802
+// Package sasl says how passwords are carried (RFC 4616 PLAIN), prepared (RFC 8265), kept (Argon2id, RFC 9106; SCRAM-SHA-256, RFC 5802
 // and RFC 7677) and checked, and how guessing them is slowed.
 //
-// Data flow: a client's response is decoded ([DecodePlain], [Login]); [Throttle] says whether this address may try this account now;
+// Data flow: a client's response is decoded ([DecodePlain]); [Throttle] says whether this address may try this account now;
 // [VerifiedCache] answers for a password that was verified minutes ago; else [Hasher] verifies it against the stored form; the outcome goes
 // back to the throttle and the cache. Of all this only the stored forms (the strings that [Hasher.Hash], [SCRAM.String] and
 // [HashRandom] make) are durable, and where they are kept is the caller's business. The counters of failed logins travel between nodes as

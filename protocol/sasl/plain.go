@@ -33,38 +33,3 @@ func DecodePlain(response []byte) (Plain, error) {
 	}
 	return p, nil
 }
-
-// Login is the server's side of the LOGIN mechanism, which was never standardised and which old clients still need: it asks for the user
-// name and then for the password. The zero value is ready.
-type Login struct {
-	User     string
-	Password string
-	step     int
-}
-
-// Next takes a response (nil at the start, when the client sent no initial response) and returns the next challenge, or done when User and
-// Password are known. Errors wrap ErrResponse.
-func (l *Login) Next(response []byte) (challenge []byte, done bool, err error) {
-	if response == nil && l.step == 0 {
-		l.step = 1
-		return []byte("Username:"), false, nil
-	}
-	if !utf8.Valid(response) || len(response) == 0 || strings.ContainsRune(string(response), 0) {
-		return nil, false, fmt.Errorf("%w: empty, or not text", ErrResponse)
-	}
-	switch l.step {
-	case 0, 1: // some clients send the user name as the initial response
-		if len(response) > MaxUserBytes {
-			return nil, false, fmt.Errorf("%w: too long", ErrResponse)
-		}
-		l.User, l.step = string(response), 2
-		return []byte("Password:"), false, nil
-	case 2:
-		if len(response) > MaxPasswordBytes {
-			return nil, false, fmt.Errorf("%w: too long", ErrResponse)
-		}
-		l.Password, l.step = string(response), 3
-		return nil, true, nil
-	}
-	return nil, false, fmt.Errorf("%w: one too many", ErrResponse)
-}

@@ -29,9 +29,6 @@ func WriteFile(path string, data []byte, perm os.FileMode) error {
 	return OS.WriteFile(path, data, perm)
 }
 
-// SyncDir makes the entries of a folder durable: the names that were created, renamed or removed in it.
-func SyncDir(path string) error { return OS.SyncDir(path) }
-
 // MkdirAll creates a folder with its missing parents and makes all their entries durable.
 func MkdirAll(path string, perm os.FileMode) error { return OS.MkdirAll(path, perm) }
 
@@ -47,7 +44,7 @@ func FreeBytes(path string) (uint64, error) { return OS.FreeBytes(path) }
 // Syncer is an open file whose bytes can be made durable: *os.File and vfs.File are.
 type Syncer interface{ Sync() error }
 
-// SyncFile makes the bytes and the metadata of an open file durable, not its name: see SyncDir.
+// SyncFile makes the bytes and the metadata of an open file durable, not its name: see Disk.SyncDir.
 func SyncFile(f Syncer) error {
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("fsync file: %w", err)
@@ -110,7 +107,7 @@ func (d Disk) fill(f vfs.File, temp string, data []byte, perm os.FileMode) error
 	return SyncFile(f)
 }
 
-// SyncDir is the function SyncDir on this file system.
+// SyncDir makes the entries of a folder durable: the names that were created, renamed or removed in it.
 func (d Disk) SyncDir(path string) error {
 	f, err := d.fs().OpenDir(path)
 	if err != nil {

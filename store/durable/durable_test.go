@@ -137,7 +137,7 @@ func TestOperatingSystemFiles(t *testing.T) {
 	if err := durable.Remove(path + "2"); err != nil {
 		t.Fatal(err)
 	}
-	if err := durable.SyncDir(dir); err != nil {
+	if err := durable.OS.SyncDir(dir); err != nil {
 		t.Error(err)
 	}
 }

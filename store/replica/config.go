@@ -80,10 +80,10 @@ type Config struct {
 	// Self is this node, DataIncarnation the mark of its data folder (B5).
 	Self            store.ServerID
 	DataIncarnation [16]byte
-	// Name, Address and ClientAddresses are what RegisterServer tells the cluster; MaxVersion is the newest command format that this
+	// Name and Address are what RegisterServer tells the cluster; MaxVersion is the newest command format that this
 	// program knows, default state.CommandVersion.
-	Name, Address, ClientAddresses string
-	MaxVersion                     uint32
+	Name, Address string
+	MaxVersion    uint32
 	// Boot counts the starts of this node: what an earlier start may still have under way is refused once this one has registered.
 	Boot uint64
 

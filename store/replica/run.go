@@ -83,7 +83,7 @@ func (r *Replica) maintain(ctx context.Context, fill func(*storepb.Command)) err
 // the first that this process proposes: an earlier one's late word could retire this one only if there were something of it to retire.
 func (r *Replica) register(ctx context.Context) error {
 	s := &storepb.Server{Id: string(r.cfg.Self), Name: r.cfg.Name, Address: r.cfg.Address, DataIncarnation: r.cfg.DataIncarnation[:],
-		MaxVersion: r.cfg.MaxVersion, ClientAddresses: r.cfg.ClientAddresses, Boot: r.cfg.Boot}
+		MaxVersion: r.cfg.MaxVersion, Boot: r.cfg.Boot}
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, r.cfg.Intervals.Ready) {
 		err := r.registerOnce(ctx, s)
 		if err == nil {

@@ -113,7 +113,7 @@ func (b *batch) have(op *storepb.Have) (*storepb.Result, error) {
 	return &storepb.Result{}, nil
 }
 
-// lost notes that a server does not hold bodies that it was thought to hold; All means every one that there is.
+// lost notes that a server does not hold bodies that it was thought to hold.
 func (b *batch) lost(op *storepb.Lost) (*storepb.Result, error) {
 	if res := checkBodies(op.Server, op.Bodies); res != nil {
 		return res, nil
@@ -123,9 +123,6 @@ func (b *batch) lost(op *storepb.Lost) (*storepb.Result, error) {
 		return refuse(store.ErrNotFound, "there is no server %s", op.Server), err
 	}
 	b.applied.Missing = true
-	if op.All {
-		return &storepb.Result{}, b.lostAll(op.Server)
-	}
 	for _, body := range op.Bodies {
 		found, err := has(b, key(tabBody, body))
 		if err != nil {
@@ -139,23 +136,6 @@ func (b *batch) lost(op *storepb.Lost) (*storepb.Result, error) {
 		}
 	}
 	return &storepb.Result{}, nil
-}
-
-// lostAll walks the bodies in pages: what is walked must not be changed meanwhile.
-func (b *batch) lostAll(server string) error {
-	table := key(tabBody)
-	for from, end := table, after(table); ; {
-		page, err := keysOf(b, from, end, maxBodiesPerCommand)
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		for _, k := range page {
-			if err := b.Set(missingKey(server, k[len(table):]), nil); err != nil {
-				return err
-			}
-		}
-		from = append(page[len(page)-1], 0)
-	}
 }
 
 func checkBodies(server string, bodies [][]byte) *storepb.Result {

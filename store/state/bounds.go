@@ -46,7 +46,6 @@ const (
 	maxSecretBytes      = 64 << 10
 
 	maxServerIDBytes    = 64
-	maxServerTextBytes  = 4096
 	maxTargetVoters     = 100
 	maxLiveInvites      = 1000
 	maxBodiesPerCommand = 10000

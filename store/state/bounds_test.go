@@ -118,7 +118,7 @@ func TestHostileCommandsAreRefused(t *testing.T) {
 		"server":                server(&storepb.Server{Id: long, DataIncarnation: disk("a")}),
 		"server of two":         server(&storepb.Server{Id: "a\x00b", DataIncarnation: disk("a")}),
 		"server's name":         server(&storepb.Server{Id: "x", DataIncarnation: disk("x"), Name: long}),
-		"server's addresses":    server(&storepb.Server{Id: "x", DataIncarnation: disk("x"), ClientAddresses: long}),
+		"server's address":      server(&storepb.Server{Id: "x", DataIncarnation: disk("x"), Address: long}),
 		"no server":             server(nil),
 		"server to remove":      {Op: &storepb.Command_RemoveServer{RemoveServer: &storepb.RemoveServer{Id: long}}},
 		"member to remove":      {Op: &storepb.Command_RemoveServer{RemoveServer: &storepb.RemoveServer{Id: "a"}}},
@@ -128,7 +128,7 @@ func TestHostileCommandsAreRefused(t *testing.T) {
 		"have":                  {Op: &storepb.Command_Have{Have: &storepb.Have{Server: long, Bodies: ids(1, 40)}}},
 		"have a long body":      {Op: &storepb.Command_Have{Have: &storepb.Have{Server: "a", Bodies: ids(1, 20<<10)}}},
 		"have too many":         {Op: &storepb.Command_Have{Have: &storepb.Have{Server: "a", Bodies: ids(maxBodiesPerCommand+1, 40)}}},
-		"lost by a stranger":    {Op: &storepb.Command_Lost{Lost: &storepb.Lost{Server: "z", All: true}}},
+		"lost by a stranger":    {Op: &storepb.Command_Lost{Lost: &storepb.Lost{Server: "z", Bodies: ids(1, 40)}}},
 		"no target voters":      {Op: &storepb.Command_Reconfigure{Reconfigure: &storepb.Reconfigure{Id: 1}}},
 		"target voter twice":    {Op: &storepb.Command_Reconfigure{Reconfigure: &storepb.Reconfigure{Id: 1, TargetVoters: []string{"a", "a"}}}},
 		"long target voter":     {Op: &storepb.Command_Reconfigure{Reconfigure: &storepb.Reconfigure{Id: 1, TargetVoters: []string{long}}}},
@@ -139,8 +139,6 @@ func TestHostileCommandsAreRefused(t *testing.T) {
 		"long hold":             {Op: &storepb.Command_HoldSweeps{HoldSweeps: &storepb.HoldSweeps{Id: secret[:16], ForMs: math.MaxUint64}}},
 		"hold without id":       {Op: &storepb.Command_HoldSweeps{HoldSweeps: &storepb.HoldSweeps{Id: []byte(long)}}},
 		"renewal of nothing":    {Op: &storepb.Command_HoldSweeps{HoldSweeps: &storepb.HoldSweeps{Id: secret[:16], ForMs: 1, Renew: true}}},
-		"own incarnation":       {Op: &storepb.Command_RetireIncarnation{RetireIncarnation: &storepb.RetireIncarnation{Incarnation: incarnation}}},
-		"no incarnation":        {Op: &storepb.Command_RetireIncarnation{RetireIncarnation: &storepb.RetireIncarnation{Incarnation: []byte(long)}}},
 		"command":               {Op: &storepb.Command_AddMessage{AddMessage: &storepb.AddMessage{Body: good, Summary: make([]byte, MaxCommandBytes)}}},
 	} {
 		before := b.content()
@@ -172,7 +170,6 @@ func (b *bench) content() string {
 	return out.String()
 }
 
-// Nobody who proposes such ids may make the nodes work for ever, or stop.
 // Whoever keeps to MaxTargets never makes a command that is too long.
 func TestMessageForTheMostTargetsFitsOneCommand(t *testing.T) {
 	m := &storepb.AddMessage{Summary: make([]byte, maxSummaryBytes), QueueId: strings.Repeat("q", maxQueueIDBytes), EnvelopeFrom: strings.Repeat("e", maxEnvelopeBytes),
@@ -188,6 +185,7 @@ func TestMessageForTheMostTargetsFitsOneCommand(t *testing.T) {
 	}
 }
 
+// Nobody who proposes such ids may make the nodes work for ever, or stop.
 func TestHostileIDs(t *testing.T) {
 	b := newBench(t, t.TempDir())
 	command := func(seq, lowest uint64, inc []byte, server string) {

@@ -156,7 +156,7 @@ func TestCheckFindsEveryKindOfDamage(t *testing.T) {
 				b.do(add(b.body("hello"), an))
 			}
 			b.do(add(b.beside("a", "b"), an))
-			b.do(&storepb.Command{Op: &storepb.Command_Expunge{Expunge: &storepb.Expunge{Account: an, Mailbox: box, Uids: store.PackUIDs(store.UIDs(3))}}})
+			b.do(&storepb.Command{Op: &storepb.Command_Expunge{Expunge: &storepb.Expunge{Account: an, Mailbox: box, Uids: store.PackUIDs(store.UIDSet{{First: 3, Last: 3}})}}})
 			if err := m.Check(); err != nil {
 				t.Fatalf("before: %v", err)
 			}

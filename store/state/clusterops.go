@@ -49,8 +49,6 @@ func (b *batch) clusterOperation(c *storepb.Command) (*storepb.Result, error) {
 		return b.holdSweeps(op.HoldSweeps)
 	case *storepb.Command_PutSecret:
 		return b.putSecret(op.PutSecret)
-	case *storepb.Command_RetireIncarnation:
-		return b.retire(op.RetireIncarnation.Incarnation)
 	}
 	return nil, fmt.Errorf("an operation %T unknown to this program: upgrade this node", c.Op)
 }

@@ -16,8 +16,8 @@ func checkServer(s *storepb.Server) *storepb.Result {
 	switch {
 	case !validServerID(s.GetId()) || len(s.DataIncarnation) != incarnationBytes || s.Removed:
 		return refuse(store.ErrInvalid, "a server without a proper id or data incarnation")
-	case len(s.Name) > maxTextBytes || len(s.Address) > maxTextBytes || len(s.ClientAddresses) > maxServerTextBytes:
-		return refuse(store.ErrTooLarge, "a server whose name or addresses are over the limits")
+	case len(s.Name) > maxTextBytes || len(s.Address) > maxTextBytes:
+		return refuse(store.ErrTooLarge, "a server whose name or address is over the limits")
 	}
 	return nil
 }
@@ -79,14 +79,7 @@ func (b *batch) retireOthers(own []byte, server string) error {
 	return nil
 }
 
-// retire ends an incarnation: nothing that it proposed is executed from here on.
-func (b *batch) retire(incarnation []byte) (*storepb.Result, error) {
-	if len(incarnation) != incarnationBytes || bytes.Equal(incarnation, b.cmd.Incarnation) {
-		return refuse(store.ErrInvalid, "no incarnation, or the proposer's own"), nil
-	}
-	return &storepb.Result{}, b.endIncarnation(incarnation)
-}
-
+// endIncarnation: nothing that an incarnation proposed is executed from here on.
 func (b *batch) endIncarnation(incarnation []byte) error {
 	inc := &storepb.Incarnation{}
 	if _, err := load(b, key(tabIncarnation, incarnation), inc); err != nil {

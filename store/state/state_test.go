@@ -189,17 +189,27 @@ func TestRepeatedCommandChangesNothing(t *testing.T) {
 func TestRetiredIncarnationExecutesNothing(t *testing.T) {
 	b := newBench(t, "")
 	an := b.account("an@example.test")
-	late := b.command(add(b.body("late"), an))
-	other := &storepb.Command{Version: 1, Incarnation: bytes.Repeat([]byte{9}, 16), Seq: 1, Lowest: 1,
-		Op: &storepb.Command_RetireIncarnation{RetireIncarnation: &storepb.RetireIncarnation{Incarnation: incarnation}}}
-	raw, err := proto.Marshal(other)
-	if err != nil {
-		t.Fatal(err)
+	of := func(start byte, seq uint64, c *storepb.Command) *storepb.Result {
+		t.Helper()
+		c.Version, c.Server, c.Incarnation, c.Seq, c.Lowest = CommandVersion, "b", bytes.Repeat([]byte{start}, 16), seq, seq
+		raw, err := proto.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.apply(raw)
 	}
-	b.apply(raw)
-	b.apply(late)
-	if mb := b.inbox(an); mb.Messages != 0 {
-		t.Error("a command of a retired incarnation was executed")
+	register := func() *storepb.Command {
+		return &storepb.Command{Op: &storepb.Command_RegisterServer{RegisterServer: &storepb.RegisterServer{Server: &storepb.Server{Id: "b", DataIncarnation: disk("b")}}}}
+	}
+	for start := range byte(2) {
+		if res := of(100+start, 1, register()); res.GetIndex() == 0 || res.Code != 0 {
+			t.Fatalf("start %d registers: %v", start, res)
+		}
+	}
+	of(100, 2, add(b.body("late"), an))
+	of(101, 2, add(b.body("of the new start"), an))
+	if mb := b.inbox(an); mb.Messages != 1 {
+		t.Errorf("%d messages, want the new start's alone", mb.Messages)
 	}
 }
 

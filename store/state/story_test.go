@@ -244,7 +244,7 @@ func (s *story) clusterOperation() *storepb.Command {
 			op.Bodies = append(op.Bodies, s.holders[r.IntN(len(s.holders))])
 		}
 		if r.IntN(2) == 0 {
-			return &storepb.Command{Op: &storepb.Command_Lost{Lost: &storepb.Lost{Server: op.Server, Bodies: op.Bodies, All: r.IntN(6) == 0}}}
+			return &storepb.Command{Op: &storepb.Command_Lost{Lost: &storepb.Lost{Server: op.Server, Bodies: op.Bodies}}}
 		}
 		return &storepb.Command{Op: &storepb.Command_Have{Have: op}}
 	case 9:
@@ -256,7 +256,8 @@ func (s *story) clusterOperation() *storepb.Command {
 	}
 	// A process starts again under a new incarnation, and tells; what the old one has under way comes too late.
 	by := r.IntN(3)
-	c := &storepb.Command{Op: &storepb.Command_RetireIncarnation{RetireIncarnation: &storepb.RetireIncarnation{Incarnation: bytes.Clone(s.ids[by])}}}
+	id := servers[by].Id
+	c := &storepb.Command{Op: &storepb.Command_RegisterServer{RegisterServer: &storepb.RegisterServer{Server: &storepb.Server{Id: id, DataIncarnation: disk(id), MaxVersion: 1}}}}
 	s.ids[by] = bytes.Clone(s.ids[by])
 	s.ids[by][1]++
 	s.seqs[by] = 0

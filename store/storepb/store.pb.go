@@ -60,7 +60,6 @@ type Command struct {
 	//	*Command_Tick
 	//	*Command_Sweep
 	//	*Command_PutSecret
-	//	*Command_RetireIncarnation
 	//	*Command_RaiseVersion
 	//	*Command_RemoveServer
 	//	*Command_HoldSweeps
@@ -398,15 +397,6 @@ func (x *Command) GetPutSecret() *PutSecret {
 	return nil
 }
 
-func (x *Command) GetRetireIncarnation() *RetireIncarnation {
-	if x != nil {
-		if x, ok := x.Op.(*Command_RetireIncarnation); ok {
-			return x.RetireIncarnation
-		}
-	}
-	return nil
-}
-
 func (x *Command) GetRaiseVersion() *RaiseVersion {
 	if x != nil {
 		if x, ok := x.Op.(*Command_RaiseVersion); ok {
@@ -546,10 +536,6 @@ type Command_PutSecret struct {
 	PutSecret *PutSecret `protobuf:"bytes,57,opt,name=put_secret,json=putSecret,proto3,oneof"`
 }
 
-type Command_RetireIncarnation struct {
-	RetireIncarnation *RetireIncarnation `protobuf:"bytes,58,opt,name=retire_incarnation,json=retireIncarnation,proto3,oneof"`
-}
-
 type Command_RaiseVersion struct {
 	RaiseVersion *RaiseVersion `protobuf:"bytes,59,opt,name=raise_version,json=raiseVersion,proto3,oneof"`
 }
@@ -615,8 +601,6 @@ func (*Command_Tick) isCommand_Op() {}
 func (*Command_Sweep) isCommand_Op() {}
 
 func (*Command_PutSecret) isCommand_Op() {}
-
-func (*Command_RetireIncarnation) isCommand_Op() {}
 
 func (*Command_RaiseVersion) isCommand_Op() {}
 
@@ -2338,7 +2322,6 @@ type Lost struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
 	Bodies        [][]byte               `protobuf:"bytes,2,rep,name=bodies,proto3" json:"bodies,omitempty"`
-	All           bool                   `protobuf:"varint,3,opt,name=all,proto3" json:"all,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2385,13 +2368,6 @@ func (x *Lost) GetBodies() [][]byte {
 		return x.Bodies
 	}
 	return nil
-}
-
-func (x *Lost) GetAll() bool {
-	if x != nil {
-		return x.All
-	}
-	return false
 }
 
 type Reconfigure struct {
@@ -2722,50 +2698,6 @@ func (x *PutSecret) GetCreate() bool {
 	return false
 }
 
-type RetireIncarnation struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Incarnation   []byte                 `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RetireIncarnation) Reset() {
-	*x = RetireIncarnation{}
-	mi := &file_store_proto_msgTypes[35]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RetireIncarnation) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RetireIncarnation) ProtoMessage() {}
-
-func (x *RetireIncarnation) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[35]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RetireIncarnation.ProtoReflect.Descriptor instead.
-func (*RetireIncarnation) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{35}
-}
-
-func (x *RetireIncarnation) GetIncarnation() []byte {
-	if x != nil {
-		return x.Incarnation
-	}
-	return nil
-}
-
 type RaiseVersion struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
@@ -2775,7 +2707,7 @@ type RaiseVersion struct {
 
 func (x *RaiseVersion) Reset() {
 	*x = RaiseVersion{}
-	mi := &file_store_proto_msgTypes[36]
+	mi := &file_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2787,7 +2719,7 @@ func (x *RaiseVersion) String() string {
 func (*RaiseVersion) ProtoMessage() {}
 
 func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[36]
+	mi := &file_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2800,7 +2732,7 @@ func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseVersion.ProtoReflect.Descriptor instead.
 func (*RaiseVersion) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{36}
+	return file_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RaiseVersion) GetVersion() uint32 {
@@ -2823,7 +2755,7 @@ type Domain struct {
 
 func (x *Domain) Reset() {
 	*x = Domain{}
-	mi := &file_store_proto_msgTypes[37]
+	mi := &file_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2835,7 +2767,7 @@ func (x *Domain) String() string {
 func (*Domain) ProtoMessage() {}
 
 func (x *Domain) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[37]
+	mi := &file_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2848,7 +2780,7 @@ func (x *Domain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Domain.ProtoReflect.Descriptor instead.
 func (*Domain) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{37}
+	return file_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Domain) GetName() string {
@@ -2895,7 +2827,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_store_proto_msgTypes[38]
+	mi := &file_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +2839,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[38]
+	mi := &file_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +2852,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{38}
+	return file_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Account) GetId() uint64 {
@@ -2993,7 +2925,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_store_proto_msgTypes[39]
+	mi := &file_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3005,7 +2937,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[39]
+	mi := &file_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3018,7 +2950,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{39}
+	return file_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Credential) GetId() string {
@@ -3075,7 +3007,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_store_proto_msgTypes[40]
+	mi := &file_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3019,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[40]
+	mi := &file_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3032,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{40}
+	return file_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Alias) GetAddress() string {
@@ -3141,7 +3073,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_store_proto_msgTypes[41]
+	mi := &file_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3153,7 +3085,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[41]
+	mi := &file_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3166,7 +3098,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{41}
+	return file_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Usage) GetBytes() int64 {
@@ -3202,7 +3134,7 @@ type Mailbox struct {
 
 func (x *Mailbox) Reset() {
 	*x = Mailbox{}
-	mi := &file_store_proto_msgTypes[42]
+	mi := &file_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3214,7 +3146,7 @@ func (x *Mailbox) String() string {
 func (*Mailbox) ProtoMessage() {}
 
 func (x *Mailbox) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[42]
+	mi := &file_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3227,7 +3159,7 @@ func (x *Mailbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mailbox.ProtoReflect.Descriptor instead.
 func (*Mailbox) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{42}
+	return file_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Mailbox) GetId() uint64 {
@@ -3323,7 +3255,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_store_proto_msgTypes[43]
+	mi := &file_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3335,7 +3267,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[43]
+	mi := &file_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3348,7 +3280,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{43}
+	return file_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Entry) GetEmail() uint64 {
@@ -3417,14 +3349,13 @@ type Email struct {
 	QueueId        string                 `protobuf:"bytes,6,opt,name=queue_id,json=queueId,proto3" json:"queue_id,omitempty"`
 	ReceivedUnixMs int64                  `protobuf:"varint,7,opt,name=received_unix_ms,json=receivedUnixMs,proto3" json:"received_unix_ms,omitempty"`
 	EnvelopeFrom   string                 `protobuf:"bytes,8,opt,name=envelope_from,json=envelopeFrom,proto3" json:"envelope_from,omitempty"`
-	Index          uint64                 `protobuf:"varint,9,opt,name=index,proto3" json:"index,omitempty"` // log index of the command that brought it
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Email) Reset() {
 	*x = Email{}
-	mi := &file_store_proto_msgTypes[44]
+	mi := &file_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3436,7 +3367,7 @@ func (x *Email) String() string {
 func (*Email) ProtoMessage() {}
 
 func (x *Email) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[44]
+	mi := &file_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3449,7 +3380,7 @@ func (x *Email) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Email.ProtoReflect.Descriptor instead.
 func (*Email) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{44}
+	return file_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Email) GetBodyId() []byte {
@@ -3508,13 +3439,6 @@ func (x *Email) GetEnvelopeFrom() string {
 	return ""
 }
 
-func (x *Email) GetIndex() uint64 {
-	if x != nil {
-		return x.Index
-	}
-	return 0
-}
-
 type EmailRefs struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Refs          uint32                 `protobuf:"varint,1,opt,name=refs,proto3" json:"refs,omitempty"`
@@ -3525,7 +3449,7 @@ type EmailRefs struct {
 
 func (x *EmailRefs) Reset() {
 	*x = EmailRefs{}
-	mi := &file_store_proto_msgTypes[45]
+	mi := &file_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3537,7 +3461,7 @@ func (x *EmailRefs) String() string {
 func (*EmailRefs) ProtoMessage() {}
 
 func (x *EmailRefs) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[45]
+	mi := &file_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3550,7 +3474,7 @@ func (x *EmailRefs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmailRefs.ProtoReflect.Descriptor instead.
 func (*EmailRefs) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{45}
+	return file_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *EmailRefs) GetRefs() uint32 {
@@ -3574,7 +3498,6 @@ type Server struct {
 	Address         string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
 	DataIncarnation []byte                 `protobuf:"bytes,4,opt,name=data_incarnation,json=dataIncarnation,proto3" json:"data_incarnation,omitempty"`
 	MaxVersion      uint32                 `protobuf:"varint,5,opt,name=max_version,json=maxVersion,proto3" json:"max_version,omitempty"`
-	ClientAddresses string                 `protobuf:"bytes,6,opt,name=client_addresses,json=clientAddresses,proto3" json:"client_addresses,omitempty"`
 	Boot            uint64                 `protobuf:"varint,7,opt,name=boot,proto3" json:"boot,omitempty"`
 	Removed         bool                   `protobuf:"varint,8,opt,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields   protoimpl.UnknownFields
@@ -3583,7 +3506,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_store_proto_msgTypes[46]
+	mi := &file_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3595,7 +3518,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[46]
+	mi := &file_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3608,7 +3531,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{46}
+	return file_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Server) GetId() string {
@@ -3646,13 +3569,6 @@ func (x *Server) GetMaxVersion() uint32 {
 	return 0
 }
 
-func (x *Server) GetClientAddresses() string {
-	if x != nil {
-		return x.ClientAddresses
-	}
-	return ""
-}
-
 func (x *Server) GetBoot() uint64 {
 	if x != nil {
 		return x.Boot
@@ -3676,7 +3592,7 @@ type ServerList struct {
 
 func (x *ServerList) Reset() {
 	*x = ServerList{}
-	mi := &file_store_proto_msgTypes[47]
+	mi := &file_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3688,7 +3604,7 @@ func (x *ServerList) String() string {
 func (*ServerList) ProtoMessage() {}
 
 func (x *ServerList) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[47]
+	mi := &file_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3701,7 +3617,7 @@ func (x *ServerList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerList.ProtoReflect.Descriptor instead.
 func (*ServerList) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{47}
+	return file_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ServerList) GetServers() []*Server {
@@ -3722,7 +3638,7 @@ type Invite struct {
 
 func (x *Invite) Reset() {
 	*x = Invite{}
-	mi := &file_store_proto_msgTypes[48]
+	mi := &file_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3734,7 +3650,7 @@ func (x *Invite) String() string {
 func (*Invite) ProtoMessage() {}
 
 func (x *Invite) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[48]
+	mi := &file_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3747,7 +3663,7 @@ func (x *Invite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Invite.ProtoReflect.Descriptor instead.
 func (*Invite) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{48}
+	return file_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Invite) GetSecretHash() []byte {
@@ -3783,7 +3699,7 @@ type LogPosition struct {
 
 func (x *LogPosition) Reset() {
 	*x = LogPosition{}
-	mi := &file_store_proto_msgTypes[49]
+	mi := &file_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3795,7 +3711,7 @@ func (x *LogPosition) String() string {
 func (*LogPosition) ProtoMessage() {}
 
 func (x *LogPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[49]
+	mi := &file_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3808,7 +3724,7 @@ func (x *LogPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogPosition.ProtoReflect.Descriptor instead.
 func (*LogPosition) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{49}
+	return file_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *LogPosition) GetIndex() uint64 {
@@ -3850,7 +3766,7 @@ type ConfiguredServer struct {
 
 func (x *ConfiguredServer) Reset() {
 	*x = ConfiguredServer{}
-	mi := &file_store_proto_msgTypes[50]
+	mi := &file_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3862,7 +3778,7 @@ func (x *ConfiguredServer) String() string {
 func (*ConfiguredServer) ProtoMessage() {}
 
 func (x *ConfiguredServer) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[50]
+	mi := &file_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3875,7 +3791,7 @@ func (x *ConfiguredServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfiguredServer.ProtoReflect.Descriptor instead.
 func (*ConfiguredServer) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{50}
+	return file_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ConfiguredServer) GetId() string {
@@ -3918,7 +3834,7 @@ type ClusterRecord struct {
 
 func (x *ClusterRecord) Reset() {
 	*x = ClusterRecord{}
-	mi := &file_store_proto_msgTypes[51]
+	mi := &file_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3930,7 +3846,7 @@ func (x *ClusterRecord) String() string {
 func (*ClusterRecord) ProtoMessage() {}
 
 func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[51]
+	mi := &file_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3943,7 +3859,7 @@ func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterRecord.ProtoReflect.Descriptor instead.
 func (*ClusterRecord) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{51}
+	return file_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ClusterRecord) GetVersion() uint32 {
@@ -4033,7 +3949,7 @@ type SweepHold struct {
 
 func (x *SweepHold) Reset() {
 	*x = SweepHold{}
-	mi := &file_store_proto_msgTypes[52]
+	mi := &file_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4045,7 +3961,7 @@ func (x *SweepHold) String() string {
 func (*SweepHold) ProtoMessage() {}
 
 func (x *SweepHold) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[52]
+	mi := &file_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4058,7 +3974,7 @@ func (x *SweepHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepHold.ProtoReflect.Descriptor instead.
 func (*SweepHold) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{52}
+	return file_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SweepHold) GetId() []byte {
@@ -4088,7 +4004,7 @@ type Incarnation struct {
 
 func (x *Incarnation) Reset() {
 	*x = Incarnation{}
-	mi := &file_store_proto_msgTypes[53]
+	mi := &file_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4100,7 +4016,7 @@ func (x *Incarnation) String() string {
 func (*Incarnation) ProtoMessage() {}
 
 func (x *Incarnation) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[53]
+	mi := &file_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4113,7 +4029,7 @@ func (x *Incarnation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Incarnation.ProtoReflect.Descriptor instead.
 func (*Incarnation) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{53}
+	return file_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Incarnation) GetLowest() uint64 {
@@ -4155,7 +4071,7 @@ var File_store_proto protoreflect.FileDescriptor
 
 const file_store_proto_rawDesc = "" +
 	"\n" +
-	"\vstore.proto\x12\x0fquorumail.store\"\xb8\x11\n" +
+	"\vstore.proto\x12\x0fquorumail.store\"\xfd\x10\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\rR\x05group\x12 \n" +
@@ -4198,13 +4114,12 @@ const file_store_proto_rawDesc = "" +
 	"\x04tick\x187 \x01(\v2\x15.quorumail.store.TickH\x00R\x04tick\x12.\n" +
 	"\x05sweep\x188 \x01(\v2\x16.quorumail.store.SweepH\x00R\x05sweep\x12;\n" +
 	"\n" +
-	"put_secret\x189 \x01(\v2\x1a.quorumail.store.PutSecretH\x00R\tputSecret\x12S\n" +
-	"\x12retire_incarnation\x18: \x01(\v2\".quorumail.store.RetireIncarnationH\x00R\x11retireIncarnation\x12D\n" +
+	"put_secret\x189 \x01(\v2\x1a.quorumail.store.PutSecretH\x00R\tputSecret\x12D\n" +
 	"\rraise_version\x18; \x01(\v2\x1d.quorumail.store.RaiseVersionH\x00R\fraiseVersion\x12D\n" +
 	"\rremove_server\x18< \x01(\v2\x1d.quorumail.store.RemoveServerH\x00R\fremoveServer\x12>\n" +
 	"\vhold_sweeps\x18= \x01(\v2\x1b.quorumail.store.HoldSweepsH\x00R\n" +
 	"holdSweepsB\x04\n" +
-	"\x02op\"\xd9\x01\n" +
+	"\x02opJ\x04\b:\x10;R\x12retire_incarnation\"\xd9\x01\n" +
 	"\x06Result\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x126\n" +
@@ -4334,11 +4249,10 @@ const file_store_proto_rawDesc = "" +
 	"\x06record\x18\x03 \x01(\v2\x17.quorumail.store.ServerR\x06record\"6\n" +
 	"\x04Have\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x16\n" +
-	"\x06bodies\x18\x02 \x03(\fR\x06bodies\"H\n" +
+	"\x06bodies\x18\x02 \x03(\fR\x06bodies\"A\n" +
 	"\x04Lost\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x16\n" +
-	"\x06bodies\x18\x02 \x03(\fR\x06bodies\x12\x10\n" +
-	"\x03all\x18\x03 \x01(\bR\x03all\"T\n" +
+	"\x06bodies\x18\x02 \x03(\fR\x06bodiesJ\x04\b\x03\x10\x04R\x03all\"T\n" +
 	"\vReconfigure\x12#\n" +
 	"\rtarget_voters\x18\x01 \x03(\tR\ftargetVoters\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\bR\x03end\x12\x0e\n" +
@@ -4360,9 +4274,7 @@ const file_store_proto_rawDesc = "" +
 	"\tPutSecret\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\x12\x16\n" +
-	"\x06create\x18\x03 \x01(\bR\x06create\"5\n" +
-	"\x11RetireIncarnation\x12 \n" +
-	"\vincarnation\x18\x01 \x01(\fR\vincarnation\"(\n" +
+	"\x06create\x18\x03 \x01(\bR\x06create\"(\n" +
 	"\fRaiseVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\"\x7f\n" +
 	"\x06Domain\x12\x12\n" +
@@ -4419,7 +4331,7 @@ const file_store_proto_rawDesc = "" +
 	"\x12internal_date_unix\x18\x05 \x01(\x03R\x10internalDateUnix\x12,\n" +
 	"\x12internal_date_zone\x18\x06 \x01(\x05R\x10internalDateZone\x12\x1b\n" +
 	"\traw_bytes\x18\a \x01(\x03R\brawBytes\x12)\n" +
-	"\x11save_date_unix_ms\x18\b \x01(\x03R\x0esaveDateUnixMs\"\x94\x02\n" +
+	"\x11save_date_unix_ms\x18\b \x01(\x03R\x0esaveDateUnixMs\"\x8b\x02\n" +
 	"\x05Email\x12\x17\n" +
 	"\abody_id\x18\x01 \x01(\fR\x06bodyId\x12\x1b\n" +
 	"\traw_bytes\x18\x02 \x01(\x03R\brawBytes\x12#\n" +
@@ -4428,21 +4340,20 @@ const file_store_proto_rawDesc = "" +
 	"\asummary\x18\x05 \x01(\fR\asummary\x12\x19\n" +
 	"\bqueue_id\x18\x06 \x01(\tR\aqueueId\x12(\n" +
 	"\x10received_unix_ms\x18\a \x01(\x03R\x0ereceivedUnixMs\x12#\n" +
-	"\renvelope_from\x18\b \x01(\tR\fenvelopeFrom\x12\x14\n" +
-	"\x05index\x18\t \x01(\x04R\x05index\"F\n" +
+	"\renvelope_from\x18\b \x01(\tR\fenvelopeFromJ\x04\b\t\x10\n" +
+	"R\x05index\"F\n" +
 	"\tEmailRefs\x12\x12\n" +
 	"\x04refs\x18\x01 \x01(\rR\x04refs\x12%\n" +
-	"\x0etombstone_tick\x18\x02 \x01(\x04R\rtombstoneTick\"\xeb\x01\n" +
+	"\x0etombstone_tick\x18\x02 \x01(\x04R\rtombstoneTick\"\xd8\x01\n" +
 	"\x06Server\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12)\n" +
 	"\x10data_incarnation\x18\x04 \x01(\fR\x0fdataIncarnation\x12\x1f\n" +
 	"\vmax_version\x18\x05 \x01(\rR\n" +
-	"maxVersion\x12)\n" +
-	"\x10client_addresses\x18\x06 \x01(\tR\x0fclientAddresses\x12\x12\n" +
+	"maxVersion\x12\x12\n" +
 	"\x04boot\x18\a \x01(\x04R\x04boot\x12\x18\n" +
-	"\aremoved\x18\b \x01(\bR\aremoved\"?\n" +
+	"\aremoved\x18\b \x01(\bR\aremovedJ\x04\b\x06\x10\aR\x10client_addresses\"?\n" +
 	"\n" +
 	"ServerList\x121\n" +
 	"\aservers\x18\x01 \x03(\v2\x17.quorumail.store.ServerR\aservers\"e\n" +
@@ -4499,62 +4410,61 @@ func file_store_proto_rawDescGZIP() []byte {
 	return file_store_proto_rawDescData
 }
 
-var file_store_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_store_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_store_proto_goTypes = []any{
-	(*Command)(nil),           // 0: quorumail.store.Command
-	(*Result)(nil),            // 1: quorumail.store.Result
-	(*PlacedMessage)(nil),     // 2: quorumail.store.PlacedMessage
-	(*BodyRef)(nil),           // 3: quorumail.store.BodyRef
-	(*Ack)(nil),               // 4: quorumail.store.Ack
-	(*Target)(nil),            // 5: quorumail.store.Target
-	(*AddMessage)(nil),        // 6: quorumail.store.AddMessage
-	(*StoreFlags)(nil),        // 7: quorumail.store.StoreFlags
-	(*Expunge)(nil),           // 8: quorumail.store.Expunge
-	(*CopyMessages)(nil),      // 9: quorumail.store.CopyMessages
-	(*CreateMailbox)(nil),     // 10: quorumail.store.CreateMailbox
-	(*DeleteMailbox)(nil),     // 11: quorumail.store.DeleteMailbox
-	(*RenameMailbox)(nil),     // 12: quorumail.store.RenameMailbox
-	(*SetSubscribed)(nil),     // 13: quorumail.store.SetSubscribed
-	(*PutDomain)(nil),         // 14: quorumail.store.PutDomain
-	(*RemoveDomain)(nil),      // 15: quorumail.store.RemoveDomain
-	(*PutAccount)(nil),        // 16: quorumail.store.PutAccount
-	(*RemoveAccount)(nil),     // 17: quorumail.store.RemoveAccount
-	(*PutCredential)(nil),     // 18: quorumail.store.PutCredential
-	(*RemoveCredential)(nil),  // 19: quorumail.store.RemoveCredential
-	(*PutAlias)(nil),          // 20: quorumail.store.PutAlias
-	(*RemoveAlias)(nil),       // 21: quorumail.store.RemoveAlias
-	(*PutSetting)(nil),        // 22: quorumail.store.PutSetting
-	(*RegisterServer)(nil),    // 23: quorumail.store.RegisterServer
-	(*RemoveServer)(nil),      // 24: quorumail.store.RemoveServer
-	(*PutInvite)(nil),         // 25: quorumail.store.PutInvite
-	(*ConsumeInvite)(nil),     // 26: quorumail.store.ConsumeInvite
-	(*Have)(nil),              // 27: quorumail.store.Have
-	(*Lost)(nil),              // 28: quorumail.store.Lost
-	(*Reconfigure)(nil),       // 29: quorumail.store.Reconfigure
-	(*AdvanceEpoch)(nil),      // 30: quorumail.store.AdvanceEpoch
-	(*Tick)(nil),              // 31: quorumail.store.Tick
-	(*Sweep)(nil),             // 32: quorumail.store.Sweep
-	(*HoldSweeps)(nil),        // 33: quorumail.store.HoldSweeps
-	(*PutSecret)(nil),         // 34: quorumail.store.PutSecret
-	(*RetireIncarnation)(nil), // 35: quorumail.store.RetireIncarnation
-	(*RaiseVersion)(nil),      // 36: quorumail.store.RaiseVersion
-	(*Domain)(nil),            // 37: quorumail.store.Domain
-	(*Account)(nil),           // 38: quorumail.store.Account
-	(*Credential)(nil),        // 39: quorumail.store.Credential
-	(*Alias)(nil),             // 40: quorumail.store.Alias
-	(*Usage)(nil),             // 41: quorumail.store.Usage
-	(*Mailbox)(nil),           // 42: quorumail.store.Mailbox
-	(*Entry)(nil),             // 43: quorumail.store.Entry
-	(*Email)(nil),             // 44: quorumail.store.Email
-	(*EmailRefs)(nil),         // 45: quorumail.store.EmailRefs
-	(*Server)(nil),            // 46: quorumail.store.Server
-	(*ServerList)(nil),        // 47: quorumail.store.ServerList
-	(*Invite)(nil),            // 48: quorumail.store.Invite
-	(*LogPosition)(nil),       // 49: quorumail.store.LogPosition
-	(*ConfiguredServer)(nil),  // 50: quorumail.store.ConfiguredServer
-	(*ClusterRecord)(nil),     // 51: quorumail.store.ClusterRecord
-	(*SweepHold)(nil),         // 52: quorumail.store.SweepHold
-	(*Incarnation)(nil),       // 53: quorumail.store.Incarnation
+	(*Command)(nil),          // 0: quorumail.store.Command
+	(*Result)(nil),           // 1: quorumail.store.Result
+	(*PlacedMessage)(nil),    // 2: quorumail.store.PlacedMessage
+	(*BodyRef)(nil),          // 3: quorumail.store.BodyRef
+	(*Ack)(nil),              // 4: quorumail.store.Ack
+	(*Target)(nil),           // 5: quorumail.store.Target
+	(*AddMessage)(nil),       // 6: quorumail.store.AddMessage
+	(*StoreFlags)(nil),       // 7: quorumail.store.StoreFlags
+	(*Expunge)(nil),          // 8: quorumail.store.Expunge
+	(*CopyMessages)(nil),     // 9: quorumail.store.CopyMessages
+	(*CreateMailbox)(nil),    // 10: quorumail.store.CreateMailbox
+	(*DeleteMailbox)(nil),    // 11: quorumail.store.DeleteMailbox
+	(*RenameMailbox)(nil),    // 12: quorumail.store.RenameMailbox
+	(*SetSubscribed)(nil),    // 13: quorumail.store.SetSubscribed
+	(*PutDomain)(nil),        // 14: quorumail.store.PutDomain
+	(*RemoveDomain)(nil),     // 15: quorumail.store.RemoveDomain
+	(*PutAccount)(nil),       // 16: quorumail.store.PutAccount
+	(*RemoveAccount)(nil),    // 17: quorumail.store.RemoveAccount
+	(*PutCredential)(nil),    // 18: quorumail.store.PutCredential
+	(*RemoveCredential)(nil), // 19: quorumail.store.RemoveCredential
+	(*PutAlias)(nil),         // 20: quorumail.store.PutAlias
+	(*RemoveAlias)(nil),      // 21: quorumail.store.RemoveAlias
+	(*PutSetting)(nil),       // 22: quorumail.store.PutSetting
+	(*RegisterServer)(nil),   // 23: quorumail.store.RegisterServer
+	(*RemoveServer)(nil),     // 24: quorumail.store.RemoveServer
+	(*PutInvite)(nil),        // 25: quorumail.store.PutInvite
+	(*ConsumeInvite)(nil),    // 26: quorumail.store.ConsumeInvite
+	(*Have)(nil),             // 27: quorumail.store.Have
+	(*Lost)(nil),             // 28: quorumail.store.Lost
+	(*Reconfigure)(nil),      // 29: quorumail.store.Reconfigure
+	(*AdvanceEpoch)(nil),     // 30: quorumail.store.AdvanceEpoch
+	(*Tick)(nil),             // 31: quorumail.store.Tick
+	(*Sweep)(nil),            // 32: quorumail.store.Sweep
+	(*HoldSweeps)(nil),       // 33: quorumail.store.HoldSweeps
+	(*PutSecret)(nil),        // 34: quorumail.store.PutSecret
+	(*RaiseVersion)(nil),     // 35: quorumail.store.RaiseVersion
+	(*Domain)(nil),           // 36: quorumail.store.Domain
+	(*Account)(nil),          // 37: quorumail.store.Account
+	(*Credential)(nil),       // 38: quorumail.store.Credential
+	(*Alias)(nil),            // 39: quorumail.store.Alias
+	(*Usage)(nil),            // 40: quorumail.store.Usage
+	(*Mailbox)(nil),          // 41: quorumail.store.Mailbox
+	(*Entry)(nil),            // 42: quorumail.store.Entry
+	(*Email)(nil),            // 43: quorumail.store.Email
+	(*EmailRefs)(nil),        // 44: quorumail.store.EmailRefs
+	(*Server)(nil),           // 45: quorumail.store.Server
+	(*ServerList)(nil),       // 46: quorumail.store.ServerList
+	(*Invite)(nil),           // 47: quorumail.store.Invite
+	(*LogPosition)(nil),      // 48: quorumail.store.LogPosition
+	(*ConfiguredServer)(nil), // 49: quorumail.store.ConfiguredServer
+	(*ClusterRecord)(nil),    // 50: quorumail.store.ClusterRecord
+	(*SweepHold)(nil),        // 51: quorumail.store.SweepHold
+	(*Incarnation)(nil),      // 52: quorumail.store.Incarnation
 }
 var file_store_proto_depIdxs = []int32{
 	6,  // 0: quorumail.store.Command.add_message:type_name -> quorumail.store.AddMessage
@@ -4584,29 +4494,28 @@ var file_store_proto_depIdxs = []int32{
 	31, // 24: quorumail.store.Command.tick:type_name -> quorumail.store.Tick
 	32, // 25: quorumail.store.Command.sweep:type_name -> quorumail.store.Sweep
 	34, // 26: quorumail.store.Command.put_secret:type_name -> quorumail.store.PutSecret
-	35, // 27: quorumail.store.Command.retire_incarnation:type_name -> quorumail.store.RetireIncarnation
-	36, // 28: quorumail.store.Command.raise_version:type_name -> quorumail.store.RaiseVersion
-	24, // 29: quorumail.store.Command.remove_server:type_name -> quorumail.store.RemoveServer
-	33, // 30: quorumail.store.Command.hold_sweeps:type_name -> quorumail.store.HoldSweeps
-	2,  // 31: quorumail.store.Result.placed:type_name -> quorumail.store.PlacedMessage
-	4,  // 32: quorumail.store.BodyRef.quorum:type_name -> quorumail.store.Ack
-	3,  // 33: quorumail.store.AddMessage.body:type_name -> quorumail.store.BodyRef
-	5,  // 34: quorumail.store.AddMessage.targets:type_name -> quorumail.store.Target
-	37, // 35: quorumail.store.PutDomain.domain:type_name -> quorumail.store.Domain
-	38, // 36: quorumail.store.PutAccount.account:type_name -> quorumail.store.Account
-	39, // 37: quorumail.store.PutAccount.credentials:type_name -> quorumail.store.Credential
-	39, // 38: quorumail.store.PutCredential.credential:type_name -> quorumail.store.Credential
-	40, // 39: quorumail.store.PutAlias.alias:type_name -> quorumail.store.Alias
-	46, // 40: quorumail.store.RegisterServer.server:type_name -> quorumail.store.Server
-	46, // 41: quorumail.store.ConsumeInvite.record:type_name -> quorumail.store.Server
-	46, // 42: quorumail.store.ServerList.servers:type_name -> quorumail.store.Server
-	50, // 43: quorumail.store.LogPosition.servers:type_name -> quorumail.store.ConfiguredServer
-	52, // 44: quorumail.store.ClusterRecord.holds:type_name -> quorumail.store.SweepHold
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	35, // 27: quorumail.store.Command.raise_version:type_name -> quorumail.store.RaiseVersion
+	24, // 28: quorumail.store.Command.remove_server:type_name -> quorumail.store.RemoveServer
+	33, // 29: quorumail.store.Command.hold_sweeps:type_name -> quorumail.store.HoldSweeps
+	2,  // 30: quorumail.store.Result.placed:type_name -> quorumail.store.PlacedMessage
+	4,  // 31: quorumail.store.BodyRef.quorum:type_name -> quorumail.store.Ack
+	3,  // 32: quorumail.store.AddMessage.body:type_name -> quorumail.store.BodyRef
+	5,  // 33: quorumail.store.AddMessage.targets:type_name -> quorumail.store.Target
+	36, // 34: quorumail.store.PutDomain.domain:type_name -> quorumail.store.Domain
+	37, // 35: quorumail.store.PutAccount.account:type_name -> quorumail.store.Account
+	38, // 36: quorumail.store.PutAccount.credentials:type_name -> quorumail.store.Credential
+	38, // 37: quorumail.store.PutCredential.credential:type_name -> quorumail.store.Credential
+	39, // 38: quorumail.store.PutAlias.alias:type_name -> quorumail.store.Alias
+	45, // 39: quorumail.store.RegisterServer.server:type_name -> quorumail.store.Server
+	45, // 40: quorumail.store.ConsumeInvite.record:type_name -> quorumail.store.Server
+	45, // 41: quorumail.store.ServerList.servers:type_name -> quorumail.store.Server
+	49, // 42: quorumail.store.LogPosition.servers:type_name -> quorumail.store.ConfiguredServer
+	51, // 43: quorumail.store.ClusterRecord.holds:type_name -> quorumail.store.SweepHold
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_store_proto_init() }
@@ -4642,7 +4551,6 @@ func file_store_proto_init() {
 		(*Command_Tick)(nil),
 		(*Command_Sweep)(nil),
 		(*Command_PutSecret)(nil),
-		(*Command_RetireIncarnation)(nil),
 		(*Command_RaiseVersion)(nil),
 		(*Command_RemoveServer)(nil),
 		(*Command_HoldSweeps)(nil),
@@ -4654,7 +4562,7 @@ func file_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_store_proto_rawDesc), len(file_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   54,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

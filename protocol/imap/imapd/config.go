@@ -13,8 +13,7 @@ import (
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
-// Store is the node's copy of the mail, and the way to change it. FromReplica makes one of a *replica.Replica. Its errors are those of
-// package store.
+// Store is the node's copy of the mail, and the way to change it. Its errors are those of package store.
 type Store interface {
 	// View is a consistent snapshot of the node's own state. It must be closed.
 	View() View

@@ -1,13 +1,13 @@
 package imapd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"strings"
 	"time"
 
 	"github.com/quorumail/quorumail/protocol/imap"
+	"github.com/quorumail/quorumail/protocol/sasl"
 	"github.com/quorumail/quorumail/store"
 )
 
@@ -66,15 +66,14 @@ func (s *session) authenticate(ctx context.Context, cmd *imap.Command) (answer, 
 			return answer{}, err
 		}
 	}
-	parts := bytes.Split(response, []byte{0})
-	if len(parts) != 3 || len(parts[1]) == 0 {
+	plain, err := sasl.DecodePlain(response)
+	if err != nil {
 		return answer{}, bad("Not a PLAIN response")
 	}
-	as, user, password := string(parts[0]), string(parts[1]), string(parts[2])
-	if as != "" && !strings.EqualFold(as, user) {
+	if plain.Identity != "" && !strings.EqualFold(plain.Identity, plain.User) {
 		return answer{}, no(imap.CodeAuthorizationFailed, "Nobody may act for others here")
 	}
-	return s.check(ctx, user, password)
+	return s.check(ctx, plain.User, plain.Password)
 }
 
 // challenge asks the client for its response.
