@@ -18,8 +18,8 @@
 // one that connects and one that reads. Open starts them, Close ends them. A proposal that Raft holds when it is shut down may leave one
 // behind that waits for Raft's word.
 //
-// Disk: <data>/raft holds the log, term and vote (see raftlog), and install.json while a checkpoint replaces the state. The Machine keeps
-// its own state, which is Raft's snapshot.
+// Disk: <data>/raft holds the log, term and vote (see raftlog), a checkpoint while it arrives from another node (incoming), and install.json
+// while it replaces the state. The Machine keeps its own state, which is Raft's snapshot.
 //
 // What ends the process, by OnFatal: an error of Apply, a write of the log that fails or hangs, damage, a checkpoint over a log that went
 // further (ADR 3). DESIGN.md has the reasons.

@@ -66,7 +66,8 @@ type Node struct {
 	installs *installs
 	trans    *raft.NetworkTransport
 	applied  *waiter
-	pending  pending
+	own      pending // proposals of its own
+	served   pending // proposals that others hand to this node as the leader
 	barrier  barrierRound
 
 	mu       sync.Mutex
@@ -88,7 +89,8 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	setDefaults(&cfg)
 	n := &Node{cfg: cfg, applied: newWaiter(), callers: map[ServerID]*transport.Caller{}, leaderChange: make(chan struct{}),
 		handlers: map[string]func(context.Context, ServerID, []byte) ([]byte, error){}, streams: map[string]func(context.Context, ServerID, net.Conn){}, follows: map[ServerID]followed{}}
-	n.pending = pending{max: cfg.MaxPending, maxBytes: cfg.MaxPendingBytes}
+	n.own.max, n.own.maxBytes = cfg.MaxPending, cfg.MaxPendingBytes
+	n.served.max, n.served.maxBytes = cfg.MaxPending, cfg.MaxPendingBytes
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	dir := filepath.Join(cfg.DataDir, "raft")
 	disk := durable.Disk{FS: cfg.FS}

@@ -23,22 +23,18 @@ const (
 	forwardTimeout = 30 * time.Second
 )
 
-// pending bounds what is under way at this node: proposals of its own, and those that others hand to it as the leader, each kind with
-// the whole room for itself, so that neither starves the other.
+// pending bounds proposals that are under way. A node has two: for its own proposals, and for those that others hand to it as the leader,
+// so that neither kind starves the other.
 type pending struct {
-	mu       sync.Mutex
 	max      int
 	maxBytes int64
-	n        int         // guarded by mu
-	bytes    int64       // guarded by mu
-	served   servedUsage // guarded by mu
+
+	mu    sync.Mutex
+	n     int   // guarded by mu
+	bytes int64 // guarded by mu
 }
 
-type servedUsage struct {
-	n     int
-	bytes int64
-}
-
+// enter is false when there is no room for a command of so many bytes.
 func (p *pending) enter(size int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,22 +51,6 @@ func (p *pending) leave(size int) {
 	p.n, p.bytes = p.n-1, p.bytes-int64(size)
 }
 
-func (p *pending) enterServed(size int) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.served.n >= p.max || p.served.bytes+int64(size) > p.maxBytes {
-		return false
-	}
-	p.served.n, p.served.bytes = p.served.n+1, p.served.bytes+int64(size)
-	return true
-}
-
-func (p *pending) leaveServed(size int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.served.n, p.served.bytes = p.served.n-1, p.served.bytes-int64(size)
-}
-
 // Propose hands cmd to whoever leads until the leader says that it is committed or ctx ends, and again whenever the leader changes.
 // So cmd may be appended more than once. Errors: ErrTooLarge, ErrBusy and ErrUnavailable say that nothing was or will be appended,
 // ErrUnknownOutcome that something may have been. The caller must not change cmd afterwards.
@@ -78,10 +58,10 @@ func (n *Node) Propose(ctx context.Context, cmd []byte) error {
 	if len(cmd) > MaxCommandBytes {
 		return fmt.Errorf("a command of %d bytes: %w", len(cmd), ErrTooLarge)
 	}
-	if !n.pending.enter(len(cmd)) {
+	if !n.own.enter(len(cmd)) {
 		return ErrBusy
 	}
-	defer n.pending.leave(len(cmd))
+	defer n.own.leave(len(cmd))
 	maybe := false // some attempt may have appended it
 	for {
 		changed := n.leaderChanged() // asked for before the leader is: no change goes unnoticed
@@ -202,10 +182,10 @@ func (n *Node) handlePropose(ctx context.Context, _ ServerID, cmd []byte) ([]byt
 	if len(cmd) > MaxCommandBytes {
 		return verdict(verdictRefused, ErrTooLarge), nil
 	}
-	if !n.pending.enterServed(len(cmd)) {
+	if !n.served.enter(len(cmd)) {
 		return verdict(verdictRefused, ErrBusy), nil
 	}
-	defer n.pending.leaveServed(len(cmd))
+	defer n.served.leave(len(cmd))
 	ctx, cancel := context.WithTimeout(ctx, forwardTimeout)
 	defer cancel()
 	// The frame's memory is the command's own: nobody else writes there.

@@ -182,22 +182,22 @@ func TestProposalsWithoutARoomAreRefusedAtOnce(t *testing.T) {
 		t.Errorf("a command that is too large: %v", err)
 	}
 	var full []int
-	for m.pending.enter(MaxCommandBytes) {
+	for m.own.enter(MaxCommandBytes) {
 		full = append(full, MaxCommandBytes)
 	}
 	if err := m.Propose(inTime(t), make([]byte, MaxCommandBytes)); !errors.Is(err, ErrBusy) || !errors.Is(err, ErrUnavailable) {
 		t.Errorf("one too many: %v", err)
 	}
 	for _, size := range full {
-		m.pending.leave(size)
+		m.own.leave(size)
 	}
 	// What a follower hands over is bounded too, and says that nothing happened.
-	for lead.pending.enterServed(MaxCommandBytes) {
+	for lead.served.enter(MaxCommandBytes) {
 	}
 	if res, err := lead.handlePropose(inTime(t), m.id, []byte("x")); err != nil || len(res) == 0 || res[0] != verdictRefused {
 		t.Errorf("a leader without room: %q %v", res, err)
 	}
-	if !lead.pending.enter(1) {
+	if !lead.own.enter(1) {
 		t.Error("the leader's own proposals have no room either")
 	}
 }
@@ -229,7 +229,7 @@ func TestNothingHangsWhenTheNodeStops(t *testing.T) {
 	errs := make(chan error, 2)
 	go func() { errs <- m.Propose(t.Context(), []byte("x")) }() // contexts without a deadline
 	go func() { errs <- m.ReadBarrier(t.Context()) }()
-	l.until("the proposal waits", func() bool { m.pending.mu.Lock(); defer m.pending.mu.Unlock(); return m.pending.n == 1 })
+	l.until("the proposal waits", func() bool { m.own.mu.Lock(); defer m.own.mu.Unlock(); return m.own.n == 1 })
 	l.stop(m)
 	for range 2 {
 		select {

@@ -1,4 +1,3 @@
-// Command quorumail is the whole mail server: a node of the cluster, and the commands that administer it.
 package main
 
 import (

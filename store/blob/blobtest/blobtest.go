@@ -1,4 +1,3 @@
-// Package blobtest is the suite that every blob.Store passes, with what its tests need to make bodies.
 package blobtest
 
 import (

@@ -1,4 +1,3 @@
-// Package kvtest is the suite that every kv.Store passes.
 package kvtest
 
 import (
