@@ -7,7 +7,10 @@
 // [HashRandom] make) are durable, and where they are kept is the caller's business. The counters of failed logins travel between nodes as
 // small batches ([Throttle.Export], [Throttle.Import]) and are never written.
 //
-// There are no goroutines here. The Hasher, the cache and the throttle may be used by many at once; each is bounded in memory.
+// [Logins] knows the sessions that a login opened, and ends them when it is good no longer.
+//
+// There are no goroutines here. The Hasher, the cache, the throttle and Logins may be used by many at once; each is bounded in memory, Logins by
+// the number of sessions.
 //
 // Stored forms, told apart by their beginning:
 //

@@ -8,8 +8,6 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/quorumail/quorumail/store"
 )
 
 // errDraining is the end of a wait for the client because the server stops.
@@ -34,8 +32,7 @@ type conn struct {
 	draining bool
 	stopped  bool
 
-	account store.AccountID         // who logged in; guarded by Server.mu
-	end     context.CancelCauseFunc // ends the session as draining does; set before it runs
+	end context.CancelCauseFunc // ends the session as draining does; set before it runs
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -166,7 +163,6 @@ func (c *conn) serve(base, draining context.Context) {
 	defer c.end(nil)
 	stop := context.AfterFunc(draining, c.drain)
 	defer stop()
-	c.srv.track(c)
 	if c.tls {
 		if err := c.handshake(ctx); err != nil {
 			c.srv.cfg.Logger.Debug("tls refused", "pkg", "imapd", "remote", c.remote, "err", err)

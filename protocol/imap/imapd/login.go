@@ -97,15 +97,14 @@ func (s *session) challenge() ([]byte, error) {
 	return response, nil
 }
 
-// verify asks until no login was revoked meanwhile, so that a session never outlives its password.
-func (s *session) verify(ctx context.Context, user, password string) (Identity, error) {
-	for {
-		since := s.conn.srv.revoked()
-		id, err := s.cfg.Auth.Authenticate(ctx, s.remote, user, password)
-		if err != nil || s.conn.srv.loggedIn(s.conn, id.Account, since) {
-			return id, err
-		}
-	}
+// verify checks a password so that the session does not outlive it.
+func (s *session) verify(ctx context.Context, user, password string) (id Identity, err error) {
+	err = s.conn.srv.logins.Check(s.conn, func() (store.AccountID, error) {
+		var err error
+		id, err = s.cfg.Auth.Authenticate(ctx, s.remote, user, password)
+		return id.Account, err
+	})
+	return id, err
 }
 
 // check is the login itself.

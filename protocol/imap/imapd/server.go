@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorumail/quorumail/protocol/imap"
+	"github.com/quorumail/quorumail/protocol/sasl"
 	"github.com/quorumail/quorumail/store"
 )
 
@@ -21,8 +22,7 @@ type Server struct {
 	conns map[*conn]struct{}
 	from  map[netip.Prefix]int // connections per client
 
-	running     map[*conn]struct{} // those of conns whose session can be ended; guarded by mu
-	revocations uint64             // calls of EndSessions; guarded by mu
+	logins sasl.Logins[*conn, store.AccountID]
 
 	recents recents
 }
@@ -33,7 +33,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	cfg.fill()
-	return &Server{cfg: cfg, conns: map[*conn]struct{}{}, running: map[*conn]struct{}{}, from: map[netip.Prefix]int{},
+	return &Server{cfg: cfg, conns: map[*conn]struct{}{}, from: map[netip.Prefix]int{},
 		recents: recents{first: map[recentKey]uint32{}}}, nil
 }
 
@@ -124,10 +124,10 @@ func (s *Server) admit(c *conn) string {
 }
 
 func (s *Server) forget(c *conn) {
+	s.logins.Forget(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	delete(s.running, c)
 	key := clientPrefix(c.remote)
 	if s.from[key]--; s.from[key] == 0 {
 		delete(s.from, key)
@@ -141,37 +141,7 @@ var errRevoked = errors.New("imapd: the login is no longer good")
 // EndSessions ends the sessions of an account, each after the command that it is at, because its password was changed, or it was suspended
 // or removed; account 0 stands for every one. It does not wait for them.
 func (s *Server) EndSessions(account store.AccountID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.revocations++
-	for c := range s.running {
-		if c.account == account || account == 0 && c.account != 0 {
-			c.end(errRevoked)
-		}
-	}
-}
-
-func (s *Server) track(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.running[c] = struct{}{}
-}
-
-func (s *Server) revoked() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.revocations
-}
-
-// loggedIn notes whose session it is. It is false when a login was revoked since the given count: then this one must be checked again.
-func (s *Server) loggedIn(c *conn, account store.AccountID, since uint64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.revocations != since {
-		return false
-	}
-	c.account = account
-	return true
+	s.logins.Revoke(account, func(c *conn) { c.end(errRevoked) })
 }
 
 // refuse closes a connection that was not admitted. What it says fits any socket buffer, so that it does not hold up the accepting

@@ -13,6 +13,7 @@ import (
 
 	gosmtp "github.com/emersion/go-smtp"
 
+	"github.com/quorumail/quorumail/protocol/sasl"
 	"github.com/quorumail/quorumail/store"
 )
 
@@ -20,12 +21,13 @@ import (
 type Server struct {
 	cfg Config
 
-	mu      sync.Mutex
-	wires   map[*wire]struct{}
-	from    map[netip.Prefix]int // connections per client
-	revoked uint64               // calls of EndSessions, by which a login finds out that one overtook it
-	secure  *feed                // of the Serve that runs
-	plain   *feed
+	mu     sync.Mutex
+	wires  map[*wire]struct{}
+	from   map[netip.Prefix]int // connections per client
+	secure *feed                // of the Serve that runs
+	plain  *feed
+
+	logins sasl.Logins[*wire, store.AccountID]
 }
 
 // New checks the configuration and makes a server.
@@ -135,6 +137,7 @@ func (s *Server) admit(w *wire) string {
 
 // forget is the end of an admitted connection.
 func (s *Server) forget(w *wire) {
+	s.logins.Forget(w)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.wires[w]; !ok {

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/quorumail/quorumail/protocol/smtp"
-	"github.com/quorumail/quorumail/store"
 )
 
 // The longest lines with their CRLF. RFC 4954 §4.3: 12288 bytes for AUTH, which is also well over the 512 of RFC 5321 §4.5.3.1.4 and what
@@ -75,8 +74,6 @@ type wire struct {
 	authed   bool      // STARTTLS is refused from now on
 	deadline time.Time // of the body under way; zero between bodies
 	closed   bool
-
-	account store.AccountID // whose login this is; 0: nobody's; guarded by Server.mu
 }
 
 func newWire(srv *Server, base context.Context, conn net.Conn) *wire {
