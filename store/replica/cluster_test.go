@@ -74,7 +74,7 @@ func (n *testNode) now() time.Time {
 // quick are intervals for tests; loops that a test does not want are far apart.
 func quick() Intervals {
 	const never = 24 * time.Hour
-	return Intervals{Propose: 5 * time.Second, Barrier: time.Second, Straggler: 20 * time.Millisecond, Abandon: 200 * time.Millisecond, Stream: 2 * time.Second,
+	return Intervals{Propose: 5 * time.Second, Barrier: time.Second, Straggler: time.Second, Abandon: 200 * time.Millisecond, Stream: 2 * time.Second,
 		StreamIdle: 5 * time.Second, Ready: 10 * time.Millisecond, ReadyLimit: 500 * time.Millisecond, Fetch: 10 * time.Millisecond,
 		Tick: never, Epoch: never, Sweep: never, Compact: never, Scrub: never, Reconcile: never, Maintenance: 2 * time.Second}
 }
