@@ -80,7 +80,7 @@ const patience = 3 * time.Minute
 const poll = 20 * time.Millisecond
 
 func (c *Cluster) until(what string, good func() bool) error {
-	for deadline := time.Now().Add(patience); !good(); time.Sleep(poll) {
+	for deadline := time.Now().Add(patience); !good(); time.Sleep(poll) { // polls a condition
 		if time.Now().After(deadline) {
 			return fmt.Errorf("waited too long until %s", what)
 		}

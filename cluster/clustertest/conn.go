@@ -85,7 +85,7 @@ func (p *pipe) write(b []byte) (int, error) {
 }
 
 // take gives what has arrived, or says what to wait for.
-func (p *pipe) take(b []byte) (n int, err error, wake, changed <-chan struct{}, until time.Time) {
+func (p *pipe) take(b []byte) (n int, wake, changed <-chan struct{}, until time.Time, err error) {
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
 	now := time.Now()
@@ -105,26 +105,26 @@ func (p *pipe) take(b []byte) (n int, err error, wake, changed <-chan struct{}, 
 	}
 	switch {
 	case p.abandoned:
-		return 0, net.ErrClosed, nil, nil, until
+		return 0, nil, nil, until, net.ErrClosed
 	case p.reset:
-		return 0, syscall.ECONNRESET, nil, nil, until
+		return 0, nil, nil, until, syscall.ECONNRESET
 	case !p.deadline.IsZero() && !now.Before(p.deadline):
-		return 0, os.ErrDeadlineExceeded, nil, nil, until
+		return 0, nil, nil, until, os.ErrDeadlineExceeded
 	case blocked:
 	case len(p.queue) > 0 && !now.Before(p.queue[0].at):
 		n = copy(b, p.queue[0].data)
 		if p.queue[0].data = p.queue[0].data[n:]; len(p.queue[0].data) == 0 {
 			p.queue = p.queue[1:]
 		}
-		return n, nil, nil, nil, until
+		return n, nil, nil, until, nil
 	case len(p.queue) > 0:
 		if until.IsZero() || p.queue[0].at.Before(until) {
 			until = p.queue[0].at
 		}
 	case p.ended:
-		return 0, io.EOF, nil, nil, until
+		return 0, nil, nil, until, io.EOF
 	}
-	return 0, nil, p.wake, p.net.changed, until
+	return 0, p.wake, p.net.changed, until, nil
 }
 
 func (p *pipe) read(b []byte) (int, error) {
@@ -132,7 +132,7 @@ func (p *pipe) read(b []byte) (int, error) {
 		return 0, nil
 	}
 	for {
-		n, err, wake, changed, until := p.take(b)
+		n, wake, changed, until, err := p.take(b)
 		if n > 0 || err != nil {
 			return n, err
 		}
