@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/quorumail/quorumail/cluster/transport"
 	"github.com/quorumail/quorumail/store"
 )
 
@@ -36,9 +37,9 @@ func TestB1PartitionedStackTakesMailOnOneSideOnly(t *testing.T) {
 			s.until("the larger side takes mail", func() bool {
 				return !slices.ContainsFunc(larger, func(name string) bool { return !s.add(name, besideRaw).acked() || !s.add(name, inlineRaw).acked() })
 			})
-			time.Sleep(5 * time.Second)
+			time.Sleep(5 * time.Second) // the load goes on
 			s.net.Heal()
-			time.Sleep(3 * time.Second)
+			time.Sleep(3 * time.Second) // and on
 			stop()
 			if after, denied, _ := s.ledger.count(); after <= before || denied == 0 {
 				t.Errorf("%d messages were acknowledged before the partition and %d in all, %d refused", before, after, denied)
@@ -68,12 +69,19 @@ func TestB3StackThatWasAwayTakesACheckpoint(t *testing.T) {
 			})
 		}
 		s.net.Heal()
-		s.split("qm-bulk/1", "n3") // bodies do not pass yet
+		s.split(transport.ProtoBulk, "n3") // bodies do not pass yet
 		s.until("the node that was away has another state", func() bool { return away.machine.Generation() > generation })
-		if n, err := away.replica.ToFetch(1000); err != nil || n < 160 {
+		if n, err := away.replica.ToFetch(1000); err != nil || n < 140 { // some were on their way
 			t.Errorf("it says that it has to bring %d bodies, %v", n, err)
 		}
 		s.net.Heal()
+		s.until("it believes that it has brought them", func() bool {
+			n, err := away.replica.ToFetch(1)
+			return err == nil && n == 0 && !away.machine.NeedsAllBodies()
+		})
+		if n := s.lacks(away); n > 0 {
+			t.Errorf("it lacks %d bodies and does not know", n)
+		}
 		s.check()
 		if s.node("n3").up() != away || away.why() != nil {
 			t.Errorf("the node did not live through it: %v", away.why())
@@ -119,7 +127,7 @@ func TestB4ReplacedStackVotesWhenItHoldsEveryBody(t *testing.T) {
 		})
 		s.nodes = slices.DeleteFunc(s.nodes, func(p *stackNode) bool { return p == old })
 		s.mustAdd("n2", 6)
-		anew := s.join("n4", func(*stackNode) { s.split("qm-bulk/1", "n4") })
+		anew := s.join("n4", func(*stackNode) { s.split(transport.ProtoBulk, "n4") })
 		s.until("the leader asks it for its bodies", func() bool {
 			n, err := s.node("n1").up().replica.MissingAt(t.Context(), store.ServerID(anew.id.ID))
 			return err == nil && n == 40
@@ -147,9 +155,9 @@ func TestStackThatLostPowerEverywhereLosesNoMail(t *testing.T) {
 	inStack(t, 3, 64, func(t *testing.T, s *stack) {
 		all := []string{"n1", "n2", "n3"}
 		s.net.Slow(15*time.Millisecond, 10*time.Millisecond, 0, 0) // so that something is always under way
-		for round, keep := range []int{0, 50, 0} {
+		for round, keep := range []int{0, 50, 80, 0} {
 			stop := s.load(all...)
-			time.Sleep(8 * time.Second)
+			time.Sleep(8 * time.Second) // how long the load runs
 			for _, name := range all {
 				s.net.PowerOff(name)
 			}
@@ -170,4 +178,91 @@ func TestStackThatLostPowerEverywhereLosesNoMail(t *testing.T) {
 		}
 		t.Logf("%d acknowledged, %d refused, %d unknown", acked, denied, unknown)
 	})
+}
+
+// Everything breaks in a random order, while mail comes in at all nodes: links, also those for bodies alone, and the power of some nodes or
+// of all. Logs are short, so that who was away gets checkpoints. QUORUMAIL_SOAK=1 makes it long.
+func TestStackUnderRandomFaults(t *testing.T) {
+	runs, steps := 3, 20
+	if soak() {
+		runs, steps = 100, 60
+	}
+	for range runs {
+		inStack(t, 3, 16, func(t *testing.T, s *stack) {
+			s.net.Slow(5*time.Millisecond, 10*time.Millisecond, 0, 0)
+			for range steps / 5 {
+				stop := s.load("n1", "n2", "n3")
+				for range 5 {
+					s.breakSomething()
+					time.Sleep(time.Duration(1+s.rng.IntN(8)) * time.Second) // how long that lasts
+					s.revive()
+				}
+				stop()
+				s.net.Heal()
+				s.check()
+			}
+			acked, denied, unknown := s.ledger.count()
+			if acked == 0 {
+				t.Error("no message was acknowledged")
+			}
+			t.Logf("%d acknowledged, %d refused, %d unknown; %d checkpoints", acked, denied, unknown, s.checkpoints)
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// breakSomething does one thing to the cluster.
+func (s *stack) breakSomething() {
+	some := func() (names []string) {
+		for _, i := range s.rng.Perm(len(s.nodes))[:1+s.rng.IntN(len(s.nodes)-1)] {
+			names = append(names, s.nodes[i].name)
+		}
+		return names
+	}
+	what := s.rng.IntN(7)
+	names := some()
+	s.t.Logf("fault %d at %v", what, names)
+	switch what {
+	case 0, 1:
+		s.split("", names...)
+	case 2:
+		s.split(transport.ProtoBulk, names...)
+	case 3:
+		s.net.Heal()
+	case 4, 5:
+		s.lose(names...)
+	case 6:
+		s.lose("n1", "n2", "n3")
+	}
+}
+
+// lose takes the power of nodes, all at the same moment.
+func (s *stack) lose(names ...string) {
+	for _, name := range names {
+		s.net.PowerOff(name)
+	}
+	for _, name := range names {
+		s.node(name).crash([]int{0, 0, 50, 100}[s.rng.IntN(4)])
+	}
+}
+
+// revive starts what does not run, also what ended itself because it has to start again after a checkpoint.
+func (s *stack) revive() {
+	s.t.Helper()
+	for _, p := range s.nodes {
+		u := p.up()
+		if u != nil {
+			s.checkpoints += int(u.machine.Generation()) - u.counted
+			u.counted = int(u.machine.Generation())
+			if why := u.why(); why == nil || !strings.Contains(why.Error(), "must start again") {
+				continue // close tells of any other
+			}
+			p.crash(100)
+		}
+		if err := p.start(nil); err != nil {
+			s.t.Fatalf("start %s again: %v", p.name, err)
+		}
+	}
 }

@@ -42,6 +42,8 @@ type stack struct {
 	account store.AccountID
 	ending  sync.WaitGroup // processes that are being closed
 	ledger  stackLedger
+
+	checkpoints int // that nodes took
 }
 
 // stackNode is a node with its disk, whether it runs or not.
@@ -62,6 +64,8 @@ type stackNodeUp struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // of what runs and asks in it
+
+	counted int // checkpoints of stack.checkpoints
 
 	mu    sync.Mutex
 	ended error // why it ended itself; guarded by mu
@@ -502,17 +506,37 @@ func (s *stack) load(names ...string) (stop func()) {
 	return func() { close(quit); wg.Wait() }
 }
 
-// whole tells that a node lacks no body, by a look at its own store at a barrier, and that the cluster knows.
+// whole tells that a node serves and lacks no body.
 func (s *stack) whole(name string) bool {
-	p := s.node(name)
-	u := p.up()
-	if u == nil || u.replica.Ready() != nil || u.machine.NeedsAllBodies() {
+	u := s.node(name).up()
+	if u == nil || u.replica.Ready() != nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(u.ctx, 5*time.Second)
 	defer cancel()
-	n, err := u.replica.MissingAt(ctx, store.ServerID(p.id.ID))
-	return err == nil && n == 0
+	if u.replica.ReadBarrier(ctx) != nil {
+		return false
+	}
+	n, err := u.replica.ToFetch(1)
+	return err == nil && n == 0 && s.lacks(u) == 0
+}
+
+// lacks counts the live bodies that are not in a node's own store. It only looks: a question to the replica would make it bring them.
+func (s *stack) lacks(u *stackNodeUp) (absent int) {
+	s.t.Helper()
+	v := u.machine.View()
+	defer v.Close()
+	err := v.EachBody(func(id store.BodyID, _ store.EmailID) error {
+		has, err := u.blobs.Has(id)
+		if !has {
+			absent++
+		}
+		return err
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return absent
 }
 
 // check waits until all nodes are whole and at one index, and compares: the same state, which holds what it promises; each acknowledged

@@ -41,25 +41,15 @@ func (l *Logins[S, A]) enter(s S, account A, since uint64) bool {
 	return true
 }
 
-<<<<<<< HEAD
-// Revoke calls end for every session of an account; the zero account stands for all of them. No session that it misses was checked before the call. end must be fast, and not use l.
-=======
 // Revoke calls end for every session of an account; the zero account stands for every one. No session that it misses was checked before the
 // call. end must be fast, and not use l.
->>>>>>> w-smtp2
 func (l *Logins[S, A]) Revoke(account A, end func(S)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.revoked++
-<<<<<<< HEAD
-	var all A
-	for s, a := range l.open {
-		if a == account || account == all {
-=======
 	var every A
 	for s, a := range l.open {
 		if a == account || account == every {
->>>>>>> w-smtp2
 			end(s)
 		}
 	}

@@ -24,14 +24,11 @@ func TestRevokeEndsTheSessionsOfOneAccount(t *testing.T) {
 	if len(ended) != 2 || !ended[1] || !ended[4] {
 		t.Errorf("ended %v, want 1 and 4", ended)
 	}
-<<<<<<< HEAD
-=======
 	clear(ended)
 	l.Revoke("", func(s int) { ended[s] = true }) // everybody's
 	if len(ended) != 3 {
 		t.Errorf("ended %v, want 1, 2 and 4", ended)
 	}
->>>>>>> w-smtp2
 }
 
 func TestLoginThatIsRevokedMeanwhileIsCheckedAgain(t *testing.T) {

@@ -6,14 +6,9 @@ import (
 	"github.com/quorumail/quorumail/store"
 )
 
-<<<<<<< HEAD
-// EndSessions ends the sessions of an account, because its password was changed, or it was suspended or removed (0: of all accounts): with 421 before the next
-// command, also within a transaction, but a message whose DATA has begun is taken. It does not wait for them.
-=======
 // EndSessions ends the sessions of an account, because its password was changed, or it was suspended or removed; account 0 stands for every
 // one. They end with 421 before the next command, also within a transaction, but a message whose DATA has begun is taken. It does not wait for
 // them.
->>>>>>> w-smtp2
 func (s *Server) EndSessions(account store.AccountID) {
 	s.logins.Revoke(account, func(w *wire) {
 		w.end("421 4.7.0 " + s.cfg.Hostname + " This login is no longer good, closing connection")
