@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -57,9 +59,19 @@ func TestFiguresAreShown(t *testing.T) {
 	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "quorumail_test_total", Help: "Tests."})
 	c.Add(3)
 	st := admin.Status{Name: "n1", Version: "v1", State: "leader", Leader: "n1", Term: 7, Commit: 45, Applied: 41, Ready: true, Members: []admin.Member{{Voter: true, Alive: true}, {Alive: true}, {Voter: true}}}
+	logDir := t.TempDir()
+	for _, name := range []string{"a", "b/c"} {
+		path := filepath.Join(logDir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, make([]byte, 150), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var broken atomic.Bool
 	address := serve(t, Config{Ready: func() error { return nil }, Collectors: []prometheus.Collector{c, Bodies(func() blob.Stats { return blob.Stats{Puts: 12, Fsyncs: 5} }),
-		State(func() kv.Metrics { return kv.Metrics{Flushes: 6} }), Disk(func() (int64, error) { return 1 << 20, nil }, 4096), Status(func() (admin.Status, error) {
+		State(func() kv.Metrics { return kv.Metrics{Flushes: 6} }), Log(logDir), Disk(func() (int64, error) { return 1 << 20, nil }, 4096), Status(func() (admin.Status, error) {
 			if broken.Load() {
 				return st, errors.New("the disk is gone")
 			}
@@ -71,7 +83,7 @@ func TestFiguresAreShown(t *testing.T) {
 	}
 	for _, line := range []string{"quorumail_test_total 3", `quorumail_info{node="n1",version="v1"} 1`, "quorumail_raft_leader 1", "quorumail_raft_term 7",
 		"quorumail_raft_applied_index 41", "quorumail_raft_voters 2", "quorumail_raft_lag 4", "quorumail_gossip_alive 2", "quorumail_gossip_members 3", "quorumail_blob_puts_total 12", "quorumail_blob_fsyncs_total 5",
-		"quorumail_state_flushes_total 6", "quorumail_disk_free_bytes 1.048576e+06", "quorumail_disk_min_free_bytes 4096", "quorumail_ready 1"} {
+		"quorumail_state_flushes_total 6", "quorumail_raftlog_disk_bytes 300", "quorumail_disk_free_bytes 1.048576e+06", "quorumail_disk_min_free_bytes 4096", "quorumail_ready 1"} {
 		if !strings.Contains(body, "\n"+line+"\n") {
 			t.Errorf("no line %q", line)
 		}

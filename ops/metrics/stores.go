@@ -1,6 +1,10 @@
 package metrics
 
 import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/quorumail/quorumail/store/blob"
@@ -46,6 +50,37 @@ func State(get func() kv.Metrics) prometheus.Collector {
 		{"tombstones", "Deleted keys that still take space.", prometheus.GaugeValue, func(m kv.Metrics) float64 { return float64(m.TombstonesCount) }},
 	})
 	return s
+}
+
+// Log makes figures of the replicated log in a folder, quorumail_raftlog_…: how many bytes its files have. It shrinks when a snapshot
+// lets old entries go; a log that only grows has none.
+func Log(dir string) prometheus.Collector {
+	s := &snapshot[int64]{get: func() (int64, error) { return folderBytes(dir) }}
+	s.add("raftlog", []figure[int64]{
+		{"disk_bytes", "Bytes of the replicated log's files.", prometheus.GaugeValue, func(n int64) float64 { return float64(n) }},
+	})
+	return s
+}
+
+// folderBytes adds up the files in a folder. Those that go away meanwhile do not count.
+func folderBytes(dir string) (sum int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			sum += info.Size()
+		}
+		return err
+	})
+	return sum, err
 }
 
 // Disk makes figures of the room on the data folder's disk: how much is free, and how much must be free for this node to take new mail.
