@@ -19,7 +19,7 @@ func TestB1PartitionedStackTakesMailOnOneSideOnly(t *testing.T) {
 		all, larger, smaller := []string{"n1", "n2", "n3", "n4", "n5"}, []string{"n1", "n2", "n3"}, []string{"n4", "n5"}
 		for _, leader := range []string{"n4", "n1"} {
 			s.lead(leader)
-			stop := s.load(all...)
+			stop := s.load(2, all...)
 			time.Sleep(3 * time.Second) // how long the load runs, by the bubble's clock
 			s.split("", smaller...)
 			before, _, _ := s.ledger.count()
@@ -152,17 +152,18 @@ func TestB4ReplacedStackVotesWhenItHoldsEveryBody(t *testing.T) {
 
 // The power goes at all nodes at once, while they take mail. What was not synced is gone, what was acknowledged is not.
 func TestStackThatLostPowerEverywhereLosesNoMail(t *testing.T) {
-	inStack(t, 3, 64, func(t *testing.T, s *stack) {
+	inStack(t, 3, 256, func(t *testing.T, s *stack) {
 		all := []string{"n1", "n2", "n3"}
 		s.net.Slow(15*time.Millisecond, 10*time.Millisecond, 0, 0) // so that something is always under way
-		for round, keep := range []int{0, 50, 80, 0} {
-			stop := s.load(all...)
-			time.Sleep(8 * time.Second) // how long the load runs
+		rounds := []struct{ keep, besideEvery int }{{0, 2}, {50, 6}, {90, 0}, {90, 0}, {85, 0}, {90, 0}, {85, 0}, {0, 0}}
+		for round, of := range rounds {
+			stop := s.load(of.besideEvery, all...)
+			time.Sleep(time.Duration(4+s.rng.IntN(4)) * time.Second) // how long the load runs
 			for _, name := range all {
 				s.net.PowerOff(name)
 			}
 			for _, name := range all {
-				s.node(name).crash(keep)
+				s.node(name).crash(of.keep)
 			}
 			stop()
 			for _, name := range all {
@@ -176,7 +177,7 @@ func TestStackThatLostPowerEverywhereLosesNoMail(t *testing.T) {
 		if acked == 0 || unknown == 0 {
 			t.Error("the power went when nothing was under way")
 		}
-		t.Logf("%d acknowledged, %d refused, %d unknown", acked, denied, unknown)
+		t.Logf("%d acknowledged, %d refused, %d unknown; %d inline bodies were put again", acked, denied, unknown, s.again)
 	})
 }
 
@@ -191,7 +192,7 @@ func TestStackUnderRandomFaults(t *testing.T) {
 		inStack(t, 3, 16, func(t *testing.T, s *stack) {
 			s.net.Slow(5*time.Millisecond, 10*time.Millisecond, 0, 0)
 			for range steps / 5 {
-				stop := s.load("n1", "n2", "n3")
+				stop := s.load(6, "n1", "n2", "n3")
 				for range 5 {
 					s.breakSomething()
 					time.Sleep(time.Duration(1+s.rng.IntN(8)) * time.Second) // how long that lasts
@@ -205,7 +206,7 @@ func TestStackUnderRandomFaults(t *testing.T) {
 			if acked == 0 {
 				t.Error("no message was acknowledged")
 			}
-			t.Logf("%d acknowledged, %d refused, %d unknown; %d checkpoints", acked, denied, unknown, s.checkpoints)
+			t.Logf("%d acknowledged, %d refused, %d unknown; %d checkpoints; %d inline bodies were put again", acked, denied, unknown, s.checkpoints, s.again)
 		})
 		if t.Failed() {
 			return

@@ -25,6 +25,7 @@ import (
 	"github.com/quorumail/quorumail/cluster/transport"
 	"github.com/quorumail/quorumail/ops/config"
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -44,6 +45,7 @@ type stack struct {
 	ledger  stackLedger
 
 	checkpoints int // that nodes took
+	again       int // inline bodies that a crash took, and that were put again
 }
 
 // stackNode is a node with its disk, whether it runs or not.
@@ -66,6 +68,7 @@ type stackNodeUp struct {
 	wg     sync.WaitGroup // of what runs and asks in it
 
 	counted int // checkpoints of stack.checkpoints
+	unsure  int // inline bodies that the crash before took
 
 	mu    sync.Mutex
 	ended error // why it ended itself; guarded by mu
@@ -180,6 +183,7 @@ func (p *stackNode) start(j *joiner) error {
 		p.s.net.PowerOff(p.name)
 		return errors.Join(err, u.why())
 	}
+	p.s.again += u.unsure
 	u.run("replica", u.replica.Run)
 	u.run("membership", u.members.Run)
 	p.mu.Lock()
@@ -195,8 +199,27 @@ func (u *stackNodeUp) open(j *joiner, creds credentials) error {
 	if err := os.MkdirAll(filepath.Join(u.cfg.DataDir, "blobs"), 0o700); err != nil { // for spools
 		return err
 	}
-	if err := u.openCluster(u.ctx, creds, j); err != nil {
+	gone, err := u.machine.UnsureInline()
+	u.unsure = len(gone)
+	if err == nil {
+		err = u.openCluster(u.ctx, creds, j)
+	}
+	if err != nil {
 		return errors.Join(err, u.machine.Close(), u.blobs.Close())
+	}
+	return u.inlineIsBack(gone)
+}
+
+// inlineIsBack demands that the bodies that a crash took are there again, as far as the node's own log holds them.
+func (u *stackNodeUp) inlineIsBack(gone []state.UnsureBody) error {
+	for _, b := range gone {
+		has, err := u.blobs.Has(b.ID)
+		if err != nil {
+			return err
+		}
+		if _, err := u.cluster.Command(b.Index); err == nil && !has {
+			return fmt.Errorf("the inline body of entry %d is gone after a crash", b.Index)
+		}
 	}
 	return nil
 }
@@ -482,8 +505,9 @@ func (s *stack) mustAdd(name string, count int) {
 	}
 }
 
-// load adds messages of both kinds at nodes, all the time, until stop is called.
-func (s *stack) load(names ...string) (stop func()) {
+// load adds messages at nodes, all the time, until stop is called. One in so many travels beside the log, which fsyncs the inline ones too;
+// 0: none.
+func (s *stack) load(besideEvery int, names ...string) (stop func()) {
 	quit := make(chan struct{})
 	var wg sync.WaitGroup
 	for i, name := range names {
@@ -498,7 +522,11 @@ func (s *stack) load(names ...string) (stop func()) {
 						return
 					case <-time.After(time.Duration(100+rng.IntN(400)) * time.Millisecond):
 					}
-					s.add(name, []int{inlineRaw, besideRaw}[n%2])
+					size := inlineRaw
+					if besideEvery > 0 && n%besideEvery == 0 {
+						size = besideRaw
+					}
+					s.add(name, size)
 				}
 			}()
 		}
