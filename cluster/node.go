@@ -62,7 +62,7 @@ type Node struct {
 	log      *raftlog.Log
 	logs     raft.LogStore // log, as Raft writes it
 	installs *installs
-	trans    *raft.NetworkTransport
+	trans    boundTransport
 	applied  *waiter
 	own      pending // proposals of its own
 	served   pending // proposals that others hand to this node as the leader
@@ -155,7 +155,7 @@ func setDefaults(cfg *Config) {
 func (n *Node) startRaft(dir string) error {
 	logger := hclog.New(&hclog.LoggerOptions{Name: "raft", Level: hclog.Warn, Output: slogWriter{n.cfg.Logger}, DisableTime: true})
 	layer := newStreamLayer(n)
-	n.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: layer, MaxPool: 4, Timeout: 5 * time.Second, MaxRPCsInFlight: 1, Logger: logger})
+	n.trans = boundTransport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: layer, MaxPool: 4, Timeout: 5 * time.Second, MaxRPCsInFlight: 1, Logger: logger})}
 	rc := raft.DefaultConfig()
 	rc.LocalID = raft.ServerID(n.cfg.ID)
 	rc.Logger = logger
