@@ -13,6 +13,9 @@
 // say. A node listens to every node that has a certificate of the cluster's CA and was not removed (Config.Refuse), also to one that it
 // does not know as a member: it may be the one that is behind.
 //
+// Who is who: hashicorp/raft does not look who answers at an address, so every message of Raft is bound to the server id that it is for,
+// by that node's certificate, and a node refuses what is meant for another one (B5, DESIGN.md).
+//
 // Goroutines: Raft's own, the port's, one that follows leadership, one that bounds the log and one that reads it over, and for each peer
 // one that connects and one that reads. Open starts them, Close ends them. A proposal that Raft holds when it is shut down may leave one
 // behind that waits for Raft's word.

@@ -261,7 +261,7 @@ func (n *Node) serveJoin(c transport.Conn) {
 		}
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
-		return n.cfg.Join(ctx, req)
+		return n.cfg.Join(ctx, c.RemoteAddr(), req)
 	})
 }
 

@@ -35,8 +35,8 @@ type Config struct {
 	// Refuse tells why a node that has a certificate may not take part, such as one that was removed; nil when it may. Default: all may.
 	// Not being a member is no reason: this node may be behind, and must listen to members that it does not know yet.
 	Refuse func(id ServerID) error
-	// Join answers a node that asks to join. Nil refuses all.
-	Join func(ctx context.Context, req []byte) ([]byte, error)
+	// Join answers a node at the other end of a connection from that address that asks to join; it has shown no certificate. Nil refuses all.
+	Join func(ctx context.Context, from net.Addr, req []byte) ([]byte, error)
 	// Before is called with the node before anything is applied or served; the log can be read. Its error ends Open.
 	Before func(*Node) error
 	// MaxPending and MaxPendingBytes bound the proposals under way. Defaults 8,192 and 64 MiB.
@@ -62,7 +62,7 @@ type Node struct {
 	log      *raftlog.Log
 	logs     raft.LogStore // log, as Raft writes it
 	installs *installs
-	trans    *raft.NetworkTransport
+	trans    boundTransport
 	applied  *waiter
 	own      pending // proposals of its own
 	served   pending // proposals that others hand to this node as the leader
@@ -155,7 +155,7 @@ func setDefaults(cfg *Config) {
 func (n *Node) startRaft(dir string) error {
 	logger := hclog.New(&hclog.LoggerOptions{Name: "raft", Level: hclog.Warn, Output: slogWriter{n.cfg.Logger}, DisableTime: true})
 	layer := newStreamLayer(n)
-	n.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: layer, MaxPool: 4, Timeout: 5 * time.Second, MaxRPCsInFlight: 1, Logger: logger})
+	n.trans = boundTransport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: layer, MaxPool: 4, Timeout: 5 * time.Second, MaxRPCsInFlight: 1, Logger: logger})}
 	rc := raft.DefaultConfig()
 	rc.LocalID = raft.ServerID(n.cfg.ID)
 	rc.Logger = logger

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/hashicorp/raft"
 
 	"github.com/quorumail/quorumail/cluster/transport"
 	"github.com/quorumail/quorumail/store/durable"
@@ -56,12 +55,6 @@ type address string
 
 func (a address) Network() string { return "tcp" }
 func (a address) String() string  { return string(a) }
-
-func (l *streamLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(l.closed, timeout)
-	defer cancel()
-	return l.n.cfg.Port.Dial(ctx, transport.ProtoRaft, "", string(to))
-}
 
 // serveCalls takes the calls and streams of the other nodes.
 func (n *Node) serveCalls() {

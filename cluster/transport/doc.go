@@ -6,6 +6,9 @@
 // no longer may. A peer whose machine is gone is noticed within about 10 seconds by the kernel (keepalive, TCP_USER_TIMEOUT); a paused
 // process is not, for it may come back: calls end with their contexts.
 //
+// Who dials names the node that it means, and compares the certificate; the node that is dialed refuses what is meant for another one, and
+// for Raft also what names nobody.
+//
 // Many calls share a connection, as frames of at most 16 MiB. What is larger is refused before it is sent, for it would end the
 // connection and with it all other calls.
 //

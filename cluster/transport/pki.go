@@ -159,10 +159,15 @@ func peerID(cs tls.ConnectionState) (string, error) {
 	if len(cs.PeerCertificates) == 0 {
 		return "", errors.New("the peer showed no certificate")
 	}
-	for _, n := range cs.PeerCertificates[0].DNSNames {
+	return nodeID(cs.PeerCertificates[0])
+}
+
+// nodeID is the server id that a certificate names.
+func nodeID(c *x509.Certificate) (string, error) {
+	for _, n := range c.DNSNames {
 		if id, ok := strings.CutSuffix(n, nameSuffix); ok {
 			return id, nil
 		}
 	}
-	return "", errors.New("the peer's certificate names no node")
+	return "", errors.New("the certificate names no node")
 }

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -71,6 +72,7 @@ type Conn struct {
 // Port is the node's one port for all traffic between nodes.
 type Port struct {
 	cfg      Config
+	id       string // the node's own, from its certificate
 	listener net.Listener
 	server   *tls.Config
 	cert     tls.Certificate
@@ -91,6 +93,10 @@ func Open(cfg Config) (*Port, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the node's certificate: %w", err)
 	}
+	id, err := nodeID(cert.Leaf)
+	if err != nil {
+		return nil, fmt.Errorf("read the node's certificate: %w", err)
+	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(cfg.CAPEM) {
 		return nil, errors.New("read the cluster's CA certificate: no PEM")
@@ -104,7 +110,7 @@ func Open(cfg Config) (*Port, error) {
 	if cfg.Network == nil {
 		cfg.Network = tcp{}
 	}
-	p := &Port{cfg: cfg, cert: cert, roots: roots, handlers: map[string]func(Conn){}, open: map[*tracked]struct{}{}, shaking: list.New()}
+	p := &Port{cfg: cfg, id: id, cert: cert, roots: roots, handlers: map[string]func(Conn){}, open: map[*tracked]struct{}{}, shaking: list.New()}
 	p.server = &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: p.configFor}
 	p.listener, err = cfg.Network.Listen(cfg.Listen)
 	if err != nil {
@@ -159,8 +165,9 @@ func (p *Port) accept(raw net.Conn) {
 	}
 	proto, from := c.ConnectionState().NegotiatedProtocol, ""
 	if proto != ProtoJoin {
-		if from, err = peerID(c.ConnectionState()); err != nil {
+		if from, err = p.between(c.ConnectionState(), proto); err != nil {
 			raw.Close()
+			p.cfg.Logger.Info("refuse a connection", "pkg", "transport", "node", from, "conn", raw.RemoteAddr().String(), "err", err)
 			return
 		}
 	}
@@ -170,6 +177,18 @@ func (p *Port) accept(raw net.Conn) {
 		return
 	}
 	h(Conn{t, from})
+}
+
+// between tells which node is at the other end, if it means this one. Who dials checks that itself; but a node that took part in Raft for
+// another one would undo what a majority holds (B5), so there each side makes sure.
+func (p *Port) between(cs tls.ConnectionState, proto string) (from string, err error) {
+	if from, err = peerID(cs); err != nil {
+		return "", err
+	}
+	if cs.ServerName != p.id+nameSuffix && (cs.ServerName != "" || proto == ProtoRaft) {
+		return from, fmt.Errorf("the connection is meant for %q, this is node %s", strings.TrimSuffix(cs.ServerName, nameSuffix), p.id)
+	}
+	return from, nil
 }
 
 func (p *Port) handshake(raw net.Conn) (*tls.Conn, error) {
@@ -308,10 +327,14 @@ type dialed struct{ *tls.Conn }
 
 func (d dialed) Close() error { return d.NetConn().Close() }
 
-// Dial connects to the node id at address; an empty id takes any node of the cluster.
+// Dial connects to the node id at address; an empty id takes any node of the cluster, though none takes Raft's messages that way.
 func (p *Port) Dial(ctx context.Context, proto, id, address string) (net.Conn, error) {
+	meant := ""
+	if id != "" {
+		meant = id + nameSuffix
+	}
 	c, err := dial(ctx, p.cfg.Network, proto, address, &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{p.cert}, NextProtos: []string{proto},
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{p.cert}, NextProtos: []string{proto}, ServerName: meant,
 		InsecureSkipVerify: true, // the name is checked below, for an address says nothing about who listens there
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			if _, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: p.roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
@@ -327,6 +350,9 @@ func (p *Port) Dial(ctx context.Context, proto, id, address string) (net.Conn, e
 		return nil, fmt.Errorf("connect to the node at %s: %w", address, err)
 	}
 	t := &tracked{Conn: c, port: p, from: id}
+	if proto == ProtoRaft {
+		t.from = "" // whom Raft speaks to is Raft's to say: a node that is being removed counts until its configuration has changed
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {

@@ -199,7 +199,7 @@ func TestStrangersGetNothing(t *testing.T) {
 	other := newLab(t).port("a") // of another authority
 	for _, proto := range []string{ProtoRaft, ProtoRPC, ProtoBulk} {
 		for name, certs := range map[string][]tls.Certificate{"without a certificate": nil, "of another cluster": {other.cert}} {
-			c, err := tls.Dial("tcp", b.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{proto}, Certificates: certs})
+			c, err := tls.Dial("tcp", b.Addr().String(), &tls.Config{InsecureSkipVerify: true, ServerName: "b" + nameSuffix, NextProtos: []string{proto}, Certificates: certs})
 			if err != nil {
 				continue
 			}
@@ -252,6 +252,32 @@ func TestProtocolsAreKeptApart(t *testing.T) {
 	if c, err := a.Dial(dialCtx(t), ProtoRaft, "c", b.Addr().String()); err == nil {
 		c.Close()
 		t.Error("node b passes for node c")
+	}
+}
+
+// The node that is dialed makes sure, too, that it is the one that is meant: for Raft nobody may leave that open.
+func TestNodeServesOnlyWhatIsMeantForIt(t *testing.T) {
+	l := newLab(t)
+	a, b := l.port("a"), l.port("b")
+	for _, proto := range []string{ProtoRaft, ProtoBulk} {
+		b.Handle(proto, func(c Conn) { _, _ = c.Write([]byte("x")); c.Close() })
+	}
+	for _, x := range []struct {
+		proto, name string
+		want        bool
+	}{
+		{ProtoRaft, "b" + nameSuffix, true}, {ProtoRaft, "c" + nameSuffix, false}, {ProtoRaft, "", false}, {ProtoRaft, "b", false},
+		{ProtoBulk, "b" + nameSuffix, true}, {ProtoBulk, "c" + nameSuffix, false}, {ProtoBulk, "", true},
+	} {
+		c, err := tls.Dial("tcp", b.Addr().String(), &tls.Config{InsecureSkipVerify: true, ServerName: x.name, NextProtos: []string{x.proto}, Certificates: []tls.Certificate{a.cert}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := c.Read(make([]byte, 1)); (err == nil) != x.want {
+			t.Errorf("%s for %q: %v", x.proto, x.name, err)
+		}
+		c.Close()
 	}
 }
 

@@ -64,6 +64,7 @@ type joinRequest struct {
 	Address         string `json:"address"`
 	DataIncarnation string `json:"data_incarnation"`
 	CSR             []byte `json:"csr"`
+	MaxVersion      uint32 `json:"max_version"` // of the commands that the node's program knows
 }
 
 type joinResponse struct {
@@ -130,34 +131,35 @@ func (n *node) authority() (*transport.CA, error) {
 }
 
 // admit answers a node that wants to join.
-func (n *node) admit(ctx context.Context, raw []byte) ([]byte, error) {
+func (n *node) admit(ctx context.Context, from net.Addr, raw []byte) ([]byte, error) {
 	var r joinRequest
 	if err := json.Unmarshal(raw, &r); err != nil {
 		return nil, fmt.Errorf("read the request: %w", err)
 	}
-	res, err := n.admitOne(ctx, r)
+	res, err := n.admitOne(ctx, from, r)
 	if err != nil {
-		n.log.Info("a node was not let in", "pkg", "main", "node", r.ID, "name", r.Name, "address", r.Address, "err", err)
+		if !errors.Is(err, errTooManyTries) {
+			n.log.Info("a node was not let in", "pkg", "main", "node", r.ID, "name", r.Name, "address", r.Address, "err", err)
+		}
 		res = joinResponse{Error: err.Error(), Final: errors.Is(err, store.ErrDenied) || errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrInvalid)}
 	}
 	return json.Marshal(res)
 }
 
 // admitOne uses the invite up for the server id, which may ask again: for a certificate until it is a member, and then to hear that it is.
-func (n *node) admitOne(ctx context.Context, r joinRequest) (joinResponse, error) {
+func (n *node) admitOne(ctx context.Context, from net.Addr, r joinRequest) (joinResponse, error) {
+	hash := sha256.Sum256([]byte(r.Secret))
+	if err := n.checkInvite(ctx, from, hash, r.ID); err != nil {
+		return joinResponse{}, err
+	}
 	incarnation, err := r.check()
 	if err != nil {
 		return joinResponse{}, err
 	}
-	member := false
-	for _, m := range n.cluster.Configuration().Servers {
-		member = member || m.ID == cluster.ServerID(r.ID)
+	if err := n.checkPlace(ctx, r); err != nil {
+		return joinResponse{}, err
 	}
-	if member && !r.Ready {
-		return joinResponse{}, fmt.Errorf("the node %s is a member already: %w", r.ID, store.ErrDenied)
-	}
-	hash := sha256.Sum256([]byte(r.Secret))
-	record := &storepb.Server{Id: r.ID, Name: r.Name, Address: r.Address, DataIncarnation: incarnation, MaxVersion: state.CommandVersion}
+	record := &storepb.Server{Id: r.ID, Name: r.Name, Address: r.Address, DataIncarnation: incarnation, MaxVersion: r.MaxVersion}
 	if _, err := n.replica.Propose(ctx, func(c *storepb.Command) {
 		c.Op = &storepb.Command_ConsumeInvite{ConsumeInvite: &storepb.ConsumeInvite{SecretHash: hash[:], Server: r.ID, Record: record}}
 	}); err != nil {
@@ -177,6 +179,65 @@ func (n *node) admitOne(ctx context.Context, r joinRequest) (joinResponse, error
 	return joinResponse{Cert: cert, CA: ca.PEM()}, nil
 }
 
+// checkInvite looks, before anything is proposed, whether the invite is good: whoever asks has shown no certificate, and could fill the
+// log. What this node does not know yet it asks the leader for, but not often for a stranger.
+func (n *node) checkInvite(ctx context.Context, from net.Addr, hash [32]byte, server string) error {
+	good, err := n.inviteServes(hash, server)
+	if good || err != nil {
+		return err
+	}
+	if !n.strangers.allow(from, time.Now()) {
+		return errTooManyTries
+	}
+	if err := n.catchUp(ctx); err != nil {
+		return err
+	}
+	if good, err = n.inviteServes(hash, server); err == nil && !good {
+		err = fmt.Errorf("the invite is unknown, used or expired: make a new one: %w", store.ErrDenied)
+	}
+	return err
+}
+
+func (n *node) inviteServes(hash [32]byte, server string) (bool, error) {
+	v := n.replica.View()
+	defer v.Close()
+	return v.InviteServes(hash, server)
+}
+
+// catchUp waits until this node knows what the cluster knows.
+func (n *node) catchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return n.cluster.ReadBarrier(ctx)
+}
+
+// checkPlace refuses a node that is there already, and one at the address of another, which may be gone: before that one is removed, what
+// is meant for it would come to the new node (B5).
+func (n *node) checkPlace(ctx context.Context, r joinRequest) error {
+	err := r.place(n.cluster.Configuration())
+	if err == nil {
+		return nil
+	}
+	if err := n.catchUp(ctx); err != nil { // it may have been removed just now
+		return err
+	}
+	return r.place(n.cluster.Configuration())
+}
+
+func (r joinRequest) place(c cluster.Configuration) error {
+	for _, m := range c.Servers {
+		switch {
+		case m.ID == cluster.ServerID(r.ID) && r.Ready:
+			return nil
+		case m.ID == cluster.ServerID(r.ID):
+			return fmt.Errorf("the node %s is a member already: %w", r.ID, store.ErrDenied)
+		case m.Address == r.Address:
+			return fmt.Errorf("the address %s is that of node %s: remove it first (quorumail node remove %s), or give the new node its own: %w", r.Address, m.ID, m.ID, store.ErrConflict)
+		}
+	}
+	return nil
+}
+
 // check refuses what no node of ours says of itself: it comes from somebody who has shown no certificate.
 func (r joinRequest) check() (incarnation []byte, err error) {
 	incarnation, err = hex.DecodeString(r.DataIncarnation)
@@ -186,6 +247,9 @@ func (r joinRequest) check() (incarnation []byte, err error) {
 	}
 	if _, _, err := net.SplitHostPort(r.Address); err != nil || len(r.Address) > 300 || len(r.Name) > 63 || r.Name == "" {
 		return nil, fmt.Errorf("the name or the address of the node is none: %w", store.ErrInvalid)
+	}
+	if r.MaxVersion == 0 {
+		return nil, fmt.Errorf("the node does not say which commands it knows: %w", store.ErrInvalid)
 	}
 	return incarnation, nil
 }
@@ -266,6 +330,7 @@ var errFinal = errors.New("the cluster refuses")
 
 // ask tries each address of the invite.
 func (j *joiner) ask(ctx context.Context) (joinResponse, error) {
+	j.Request.MaxVersion = state.CommandVersion // this program's, which may be newer than the one that began to join
 	raw, err := json.Marshal(j.Request)
 	if err != nil {
 		return joinResponse{}, err

@@ -19,6 +19,8 @@ import (
 
 	"github.com/emersion/go-imap/v2/imapclient"
 
+	"github.com/quorumail/quorumail/cluster"
+	"github.com/quorumail/quorumail/cluster/transport"
 	"github.com/quorumail/quorumail/ops/dev"
 )
 
@@ -187,6 +189,64 @@ func TestInvites(t *testing.T) {
 	})
 }
 
+// Who has no invite costs no entry of the log, however often it asks, and keeps nobody out who has one.
+func TestStrangersWriteNoLog(t *testing.T) {
+	c := startCluster(t, 1, 0)
+	i, pin, err := parseToken(c.command(0, "invite"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, csr, err := transport.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(secret, address string) (res joinResponse) {
+		t.Helper()
+		id := newIdentity(false)
+		raw, err := json.Marshal(joinRequest{Secret: secret, ID: string(id.ID), Name: "x", Address: address, DataIncarnation: id.DataIncarnation, CSR: csr, MaxVersion: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := cluster.Join(t.Context(), i.Addresses[0], pin, raw)
+		if err == nil {
+			err = json.Unmarshal(answer, &res)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	const tries = 300
+	before, ok := c.statusOf(0)
+	if !ok {
+		t.Fatal("no status")
+	}
+	denied, unheard := 0, 0
+	for k := range tries {
+		switch res := ask(fmt.Sprint("guess ", k), "127.0.0.1:1"); {
+		case res.Final && strings.Contains(res.Error, "unknown, used or expired"):
+			denied++
+		case !res.Final && res.Error == errTooManyTries.Error():
+			unheard++
+		default:
+			t.Fatalf("a stranger hears %+v", res)
+		}
+	}
+	if denied < strangerBurst || unheard == 0 {
+		t.Errorf("of %d tries %d were looked into, %d were too many", tries, denied, unheard)
+	}
+	after, ok := c.statusOf(0)
+	if !ok || after.Last-before.Last > tries/2 { // the cluster's own clock writes some
+		t.Errorf("the log went from entry %d to %d", before.Last, after.Last)
+	}
+	if res := ask(i.Secret, i.Addresses[0]); !res.Final || !strings.Contains(res.Error, "remove it first") {
+		t.Errorf("at the address of a member: %+v", res)
+	}
+	if res := ask(i.Secret, "127.0.0.1:1"); len(res.Cert) == 0 {
+		t.Errorf("with the invite, which the last answer has not used up: %+v", res)
+	}
+}
+
 // reworked changes what a token says.
 func reworked(t *testing.T, token string, change func(*invite)) string {
 	t.Helper()
@@ -227,15 +287,16 @@ func TestB5LostDiskIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.until("the crash is noticed", func() bool { _, alive, _, found := c.member(alive[0], name); return found && !alive })
+	token := c.command(alive[1], "invite")
+	n := &lone{t: t, bin: c.Bin, config: c.configOf(lost), dir: data}
+	t.Cleanup(n.kill)
+	n.refused(token, "remove it first") // what is meant for the lost one would come to it
 	if out := c.command(alive[0], "node", "remove", name); !strings.Contains(out, "is removed") {
 		t.Errorf("node remove says %q", out)
 	}
 	if _, _, _, found := c.member(alive[1], name); found {
 		t.Error("it is still a member")
 	}
-	token := c.command(alive[1], "invite")
-	n := &lone{t: t, bin: c.Bin, config: c.configOf(lost), dir: data}
-	t.Cleanup(n.kill)
 	n.start("--join", token)
 	c.until("the new one votes and can take mail", func() bool { voter, up, ready, _ := c.member(alive[0], name); return voter && up && ready })
 	st, _ := c.statusOf(lost)

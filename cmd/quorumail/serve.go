@@ -77,6 +77,7 @@ type node struct {
 	port      atomic.Pointer[transport.Port]
 	sockets   sockets // of clients
 	under     under
+	strangers strangers
 }
 
 // under is what a node stands on. The zero value is the operating system; tests put what they control there.

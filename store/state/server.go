@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/kv"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -41,7 +42,7 @@ func (b *batch) registerServer(s *storepb.Server) (*storepb.Result, error) {
 	case found && s.Boot > 0 && s.Boot < old.Boot:
 		return refuse(store.ErrConflict, "server %s was started again since: two processes use copies of one data folder, or this word of an older one came late", s.Id), nil
 	}
-	s.Boot = max(s.Boot, old.Boot) // an invite that is shown again knows of no start
+	s.Boot = max(s.Boot, old.Boot)
 	return &storepb.Result{}, b.save(key(tabServer, s.Id), s)
 }
 
@@ -155,24 +156,42 @@ func (b *batch) putInvite(op *storepb.PutInvite) (*storepb.Result, error) {
 	return &storepb.Result{}, b.save(key(tabInvite, op.SecretHash), &storepb.Invite{SecretHash: op.SecretHash, ExpiresTick: op.ExpiresTick})
 }
 
+// inviteServes tells whether a server may use an invite. The one that used it in time may show it again later: it may have crashed before
+// it became a member.
+func inviteServes(r kv.Reader, hash []byte, server string) (*storepb.Invite, bool, error) {
+	i := &storepb.Invite{}
+	found, err := load(r, key(tabInvite, hash), i)
+	if err != nil || !found {
+		return nil, false, err
+	}
+	if i.UsedBy != "" {
+		return i, i.UsedBy == server, nil
+	}
+	cr := &storepb.ClusterRecord{}
+	_, err = load(r, key(tabCluster), cr)
+	return i, err == nil && cr.TicksMs <= i.ExpiresTick, err
+}
+
+// InviteServes tells whether ConsumeInvite would find the invite with this hash good for a server.
+func (v *View) InviteServes(hash [32]byte, server string) (bool, error) {
+	_, good, err := inviteServes(v, hash[:], server)
+	return good, err
+}
+
 // consumeInvite lets one node use an invite; the same node may ask again. It registers nobody but that node.
 func (b *batch) consumeInvite(op *storepb.ConsumeInvite) (*storepb.Result, error) {
 	if len(op.SecretHash) != secretHashBytes || op.Server == "" || op.Server != op.GetRecord().GetId() {
 		return refuse(store.ErrInvalid, "no proper invite"), nil
 	}
-	i := &storepb.Invite{}
-	found, err := load(b, key(tabInvite, op.SecretHash), i)
+	i, good, err := inviteServes(b, op.SecretHash, op.Server)
 	if err != nil {
 		return nil, err
 	}
-	cr, err := b.cluster()
-	if err != nil {
-		return nil, err
-	}
-	// The server that used it in time may show it again later: it may have crashed before it became a member.
-	expired := i.UsedBy == "" && cr.TicksMs > i.ExpiresTick
-	if !found || expired || i.UsedBy != "" && i.UsedBy != op.Server {
+	if !good {
 		return refuse(store.ErrDenied, "the invite is unknown, used or expired: make a new one"), nil
+	}
+	if err := b.keepOwnWord(op.Record); err != nil {
+		return nil, err
 	}
 	res, err := b.registerServer(op.Record)
 	if err != nil || res.Code != 0 {
@@ -180,4 +199,19 @@ func (b *batch) consumeInvite(op *storepb.ConsumeInvite) (*storepb.Result, error
 	}
 	i.UsedBy = op.Server
 	return res, b.save(key(tabInvite, op.SecretHash), i)
+}
+
+// keepOwnWord puts into a record that comes with an invite what is known of the server already: it may be a repetition that arrives after
+// the node's own process has registered. Before that, only where the node is reached may have changed since it asked first.
+func (b *batch) keepOwnWord(s *storepb.Server) error {
+	old := &storepb.Server{}
+	found, err := load(b, key(tabServer, s.Id), old)
+	if err != nil || !found {
+		return err
+	}
+	s.MaxVersion, s.Boot = old.MaxVersion, old.Boot
+	if old.Boot > 0 {
+		s.Name, s.Address = old.Name, old.Address
+	}
+	return nil
 }
