@@ -143,9 +143,15 @@ func TestB1RejectionIsTriedAnew(t *testing.T) {
 	}
 }
 
+// onlySelf knows no members but the voters.
 type onlySelf struct {
 	Peers
 	n *testNode
+}
+
+func (p onlySelf) Servers() []store.ServerID {
+	ids, _ := p.n.Voters()
+	return ids
 }
 
 // TestB3MissingBody: a node that was down applies the command, serves its readers through a holder, fetches the body and says so.
@@ -459,14 +465,15 @@ func TestB4MissingAt(t *testing.T) {
 	id := c.nodes[0].mustAdd(account, message(30_000))
 	c.wait("all copies", func() bool { return c.nodes[1].has(id) })
 	c.everywhere()
-	c.nodes[0].down.Store(false)
 	if lacks, err := c.nodes[0].MissingAt(context.Background(), "n2"); err != nil || lacks != 0 {
 		t.Fatalf("%d, %v", lacks, err)
 	}
 	if err := c.nodes[1].blobs.Delete(id); err != nil {
 		t.Fatal(err)
 	}
-	if lacks, err := c.nodes[0].MissingAt(context.Background(), "n2"); err != nil || lacks != 1 {
+	c.nodes[1].down.Store(true) // so that it cannot repair it
+	c.nodes[1].cfg.Intervals.Missing = 50 * time.Millisecond
+	if lacks, err := c.nodes[1].MissingAt(context.Background(), "n2"); err != nil || lacks != 1 {
 		t.Errorf("%d bodies missing, %v; want 1", lacks, err)
 	}
 }
