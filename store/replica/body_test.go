@@ -398,7 +398,7 @@ func TestCheckpointBringsNoBodies(t *testing.T) {
 	c.wait("the bodies", func() bool { return n.has(bodies[0]) && n.has(bodies[1]) && !n.machine.NeedsAllBodies() })
 	n.holdApply(false)
 	c.wait("the end of the repair", func() bool {
-		lacks, err := c.nodes[0].MissingAt(context.Background(), "n3")
+		lacks, _, err := c.nodes[0].MissingAt(context.Background(), "n3")
 		return err == nil && lacks == 0
 	})
 }
@@ -430,7 +430,7 @@ func TestJoinerFetchesWhatCameBeforeItWasAMember(t *testing.T) {
 	}
 	c.setMembers("n1", "n2", "n3")
 	c.wait("everything", func() bool { return n.has(second) && !n.machine.NeedsAllBodies() })
-	if lacks, err := c.nodes[0].MissingAt(context.Background(), "n3"); err != nil || lacks != 0 {
+	if lacks, _, err := c.nodes[0].MissingAt(context.Background(), "n3"); err != nil || lacks != 0 {
 		t.Errorf("%d bodies missing, %v", lacks, err)
 	}
 }
@@ -465,7 +465,7 @@ func TestB4MissingAt(t *testing.T) {
 	id := c.nodes[0].mustAdd(account, message(30_000))
 	c.wait("all copies", func() bool { return c.nodes[1].has(id) })
 	c.everywhere()
-	if lacks, err := c.nodes[0].MissingAt(context.Background(), "n2"); err != nil || lacks != 0 {
+	if lacks, _, err := c.nodes[0].MissingAt(context.Background(), "n2"); err != nil || lacks != 0 {
 		t.Fatalf("%d, %v", lacks, err)
 	}
 	if err := c.nodes[1].blobs.Delete(id); err != nil {
@@ -473,7 +473,7 @@ func TestB4MissingAt(t *testing.T) {
 	}
 	c.nodes[1].down.Store(true) // so that it cannot repair it
 	c.nodes[1].cfg.Intervals.Missing = 50 * time.Millisecond
-	if lacks, err := c.nodes[1].MissingAt(context.Background(), "n2"); err != nil || lacks != 1 {
-		t.Errorf("%d bodies missing, %v; want 1", lacks, err)
+	if lacks, ids, err := c.nodes[1].MissingAt(context.Background(), "n2"); err != nil || lacks != 1 || len(ids) != 1 || ids[0] != id {
+		t.Errorf("%d bodies missing, %v, %v; want 1", lacks, ids, err)
 	}
 }

@@ -36,5 +36,5 @@
 //	replica/put:  id[40] epoch:64 length:64 container ─► status:8 dataIncarnation[16]
 //	replica/get:  id[40] ─► status:8 length:64 container trailer:8
 //
-// and the calls replica/clock (ticks:64 ─► known:8 elapsedMs:64) and replica/missing (─► count:64).
+// and the calls replica/clock (ticks:64 ─► known:8 elapsedMs:64) and replica/missing (─► count:64 id[40]*, the first of so many).
 package replica

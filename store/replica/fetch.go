@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -353,7 +354,7 @@ const (
 	maxAwaited = 8 * fetchBatch
 )
 
-// answerMissing counts the bodies that were live at a barrier and are not durable on this node (B4). Under load some body always is on its
+// answerMissing counts and names the bodies that were live at a barrier and are not durable on this node (B4). Under load some body always is on its
 // way, so it waits for the repair of those that lacked at the barrier. What comes later is not its matter: a change of the voters that rests
 // on this count makes later bodies go to a majority of the new voters too.
 func (r *Replica) answerMissing(ctx context.Context, _ store.ServerID, _ []byte) ([]byte, error) {
@@ -369,7 +370,7 @@ func (r *Replica) answerMissing(ctx context.Context, _ store.ServerID, _ []byte)
 			return nil, err
 		}
 	}
-	return binary.BigEndian.AppendUint64(nil, uint64(len(ids))), nil
+	return encodeMissing(ids), nil
 }
 
 // lacking lists the live bodies that are absent here or are noted as missing, and has them repaired.
@@ -447,20 +448,44 @@ func (r *Replica) stillLacking(ids []store.BodyID) (left []store.BodyID, err err
 }
 
 // MissingAt asks a server to compare its store with the state, at a read barrier, and returns how many live bodies it lacks (B4), after some
-// seconds for their repair: a member may vote when it lacks none. It reads the whole index, so it is for rare occasions.
-func (r *Replica) MissingAt(ctx context.Context, server store.ServerID) (int64, error) {
+// seconds for their repair, and the first of these: all, unless they are very many. It reads the whole index, so it is for rare occasions.
+func (r *Replica) MissingAt(ctx context.Context, server store.ServerID) (total int64, ids []store.BodyID, err error) {
 	var res []byte
-	var err error
 	if server == r.cfg.Self {
 		res, err = r.answerMissing(ctx, server, nil)
 	} else {
 		res, err = r.cfg.Peers.Call(ctx, server, methodMissing, nil)
 	}
+	if err == nil {
+		total, ids, err = decodeMissing(res)
+	}
 	if err != nil {
-		return 0, fmt.Errorf("ask %s for missing bodies: %w", server, err)
+		return 0, nil, fmt.Errorf("ask %s for missing bodies: %w", server, err)
 	}
-	if len(res) != 8 {
-		return 0, fmt.Errorf("ask %s for missing bodies: an answer of %d bytes: %w", server, len(res), store.ErrInvalid)
+	return total, ids, nil
+}
+
+// maxNamed is how many missing bodies an answer names.
+const maxNamed = 1024
+
+func encodeMissing(ids []store.BodyID) []byte {
+	out := binary.BigEndian.AppendUint64(nil, uint64(len(ids)))
+	for _, id := range ids[:min(len(ids), maxNamed)] {
+		out = append(out, id[:]...)
 	}
-	return int64(binary.BigEndian.Uint64(res)), nil
+	return out
+}
+
+func decodeMissing(b []byte) (total int64, ids []store.BodyID, err error) {
+	if len(b) < 8 || (len(b)-8)%store.BodyIDBytes != 0 {
+		return 0, nil, fmt.Errorf("an answer of %d bytes: %w", len(b), store.ErrInvalid)
+	}
+	n := binary.BigEndian.Uint64(b)
+	for raw := range slices.Chunk(b[8:], store.BodyIDBytes) {
+		ids = append(ids, store.BodyID(raw))
+	}
+	if n > math.MaxInt64 || uint64(len(ids)) > n {
+		return 0, nil, fmt.Errorf("%d bodies of %d: %w", len(ids), n, store.ErrInvalid)
+	}
+	return int64(n), ids, nil
 }

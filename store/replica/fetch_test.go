@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func TestMissingAtUnderLoad(t *testing.T) {
 	})
 	for range 3 {
 		c.wait("a body that it lacks", func() bool { return c.nodes[0].missing("n3") > 0 })
-		if lacks, err := c.nodes[0].MissingAt(context.Background(), "n3"); err != nil || lacks != 0 {
+		if lacks, _, err := c.nodes[0].MissingAt(context.Background(), "n3"); err != nil || lacks != 0 {
 			t.Errorf("%d bodies missing, %v", lacks, err)
 		}
 	}
@@ -163,4 +164,38 @@ func TestRepairGoesOnBehindAFailure(t *testing.T) {
 	c.wait("the last of them", func() bool { return n.has(last) && c.nodes[0].missing("n3") == 1 })
 	c.nodes[0].giveBack(t, nowhere, kept)
 	c.wait("that which was nowhere", func() bool { return n.has(nowhere) })
+}
+
+// TestMissingAnswer: what is not a list of bodies is refused, and of very many only the first are named.
+func TestMissingAnswer(t *testing.T) {
+	for _, n := range []int{0, 1, maxNamed, maxNamed + 1} {
+		ids := make([]store.BodyID, n)
+		for i := range ids {
+			ids[i][0], ids[i][1] = byte(i), byte(i>>8)
+		}
+		total, got, err := decodeMissing(encodeMissing(ids))
+		if err != nil || total != int64(n) || !slices.Equal(got, ids[:min(n, maxNamed)]) {
+			t.Errorf("%d bodies: %d, %d named, %v", n, total, len(got), err)
+		}
+	}
+	for _, bad := range [][]byte{nil, make([]byte, 7), make([]byte, 9), make([]byte, 8+store.BodyIDBytes), bytes.Repeat([]byte{0xff}, 8)} {
+		if _, _, err := decodeMissing(bad); !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("%d bytes: %v", len(bad), err)
+		}
+	}
+}
+
+// TestRepairGivesUpWithoutPeers: where nobody can be reached, not each body tries to reach everybody.
+func TestRepairGivesUpWithoutPeers(t *testing.T) {
+	c := newTestCluster(t, func(c *Config) { c.Intervals.Fetch = time.Hour })
+	n := c.nodes[2]
+	n.down.Store(true)
+	ids := make([]store.BodyID, fetchBatch)
+	for i := range ids {
+		ids[i][0], ids[i][1] = byte(i), byte(i>>8)
+	}
+	err := n.bring(context.Background(), ids, false)
+	if tries := c.nodes[0].refused.Load(); !errors.Is(err, errNobody) || tries > 4*fetchWorkers {
+		t.Errorf("%d attempts for %d bodies, %v", tries, len(ids), err)
+	}
 }

@@ -106,12 +106,6 @@ func eachAddress(r kv.Reader, f func(address string, value []byte) bool) error {
 	return each(r, key(tabAddress), func(rest, raw []byte) (bool, error) { return f(string(rest), raw), nil })
 }
 
-func eachBody(r kv.Reader, f func(id []byte, email uint64) bool) error {
-	return each(r, key(tabBody), func(rest, raw []byte) (bool, error) {
-		return f(append([]byte{}, rest...), binary.BigEndian.Uint64(raw)), nil
-	})
-}
-
 func loadAlias(r kv.Reader, address string, a *storepb.Alias) (bool, error) {
 	raw, err := r.Get(key(tabAddress, address))
 	if errors.Is(err, kv.ErrNotFound) || err == nil && raw[0] != 'l' {
