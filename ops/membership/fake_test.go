@@ -27,7 +27,8 @@ type world struct {
 	config  cluster.Configuration
 	record  *storepb.ClusterRecord
 	servers map[cluster.ServerID]*storepb.Server
-	missing map[cluster.ServerID]int64 // bodies that a server lacks; -1: it does not answer
+	missing map[cluster.ServerID]int64          // bodies that a server lacks; -1: it does not answer
+	named   map[cluster.ServerID][]store.BodyID // further bodies that it lacks, by name
 	lagging map[cluster.ServerID]bool
 
 	steps []string // what was done, in order
@@ -43,6 +44,7 @@ var errDied = errors.New("the process died")
 
 func newWorld(t *testing.T, voters ...cluster.ServerID) *world {
 	w := &world{t: t, term: 1, record: &storepb.ClusterRecord{Version: 1}, servers: map[cluster.ServerID]*storepb.Server{}, missing: map[cluster.ServerID]int64{},
+		named:   map[cluster.ServerID][]store.BodyID{},
 		lagging: map[cluster.ServerID]bool{}, managers: map[cluster.ServerID]*Manager{}, leader: voters[0]}
 	for _, id := range voters {
 		w.add(id, true)
@@ -282,14 +284,15 @@ func (n node) Propose(_ context.Context, fill func(*storepb.Command)) error {
 	return nil
 }
 
-func (n node) MissingAt(_ context.Context, id store.ServerID) (int64, error) {
+func (n node) MissingAt(_ context.Context, id store.ServerID) (int64, []store.BodyID, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	missing := n.missing[cluster.ServerID(id)]
 	if missing < 0 {
-		return 0, errors.New("no answer")
+		return 0, nil, errors.New("no answer")
 	}
-	return missing, nil
+	named := n.named[cluster.ServerID(id)]
+	return missing + int64(len(named)), named, nil
 }
 
 func (n node) Call(ctx context.Context, to cluster.ServerID, method string, req []byte) ([]byte, error) {

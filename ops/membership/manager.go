@@ -36,9 +36,10 @@ type State interface {
 	Propose(ctx context.Context, fill func(*storepb.Command)) error
 }
 
-// Bodies asks a server to compare its own body index with the state, at a read barrier, and counts the live bodies that it lacks.
+// Bodies asks a server to compare its own body index with the state, at a read barrier, and counts the live bodies that it lacks. Of many
+// only the first are named.
 type Bodies interface {
-	MissingAt(ctx context.Context, server store.ServerID) (int64, error)
+	MissingAt(ctx context.Context, server store.ServerID) (total int64, ids []store.BodyID, err error)
 }
 
 // Config says what a Manager works with.

@@ -95,6 +95,33 @@ func TestB4RemovalWaitsUntilTheRestIsWhole(t *testing.T) {
 	}
 }
 
+// Bodies that no member holds do not keep the cluster from replacing its nodes. As long as somebody may hold them, they count.
+func TestBodiesThatAreNowhereDoNotCount(t *testing.T) {
+	w := newWorld(t, "a", "b", "c")
+	x, y := store.BodyID{1}, store.BodyID{2}
+	w.named["a"], w.named["b"], w.named["c"] = []store.BodyID{x}, []store.BodyID{x, y}, []store.BodyID{x}
+	if p, err := w.remove("a", "c"); err != nil || p.Done || !strings.Contains(p.Waiting, "name-b (b) lacks 1 messages") {
+		t.Errorf("a and c hold y, b does not: %+v %v", p, err)
+	}
+	w.named["b"], w.named["c"] = []store.BodyID{x}, nil
+	w.manager("a").quick()
+	if p, err := w.remove("a", "c"); err != nil || p.Done || !strings.Contains(p.Waiting, "name-a (a) lacks 1 messages") {
+		t.Errorf("the only holder of x is to go: %+v %v", p, err)
+	}
+	w.missing["c"] = -1
+	w.manager("a").quick()
+	if p, err := w.remove("a", "c"); err != nil || p.Done {
+		t.Errorf("who is to go may hold x, and does not answer: %+v %v", p, err)
+	}
+	w.want("a", "b", "c")
+	w.missing["c"], w.named["c"] = 0, []store.BodyID{x}
+	w.manager("a").quick()
+	if p, err := w.remove("a", "c"); err != nil || !p.Done {
+		t.Errorf("nobody holds x: %+v %v", p, err)
+	}
+	w.want("a", "b")
+}
+
 // One of four that lacks bodies does not matter: the other three are a majority, and whole.
 func TestB4RemovalNeedsAMajorityOfTheRest(t *testing.T) {
 	w := newWorld(t, "a", "b", "c", "d", "e")

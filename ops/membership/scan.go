@@ -51,33 +51,71 @@ func (m *Manager) whole(ctx context.Context, s snapshot, target, must []cluster.
 	return err
 }
 
+// scanned is what one server's scan found.
+type scanned struct {
+	id    cluster.ServerID
+	total int64          // of live bodies that it lacks
+	ids   []store.BodyID // the first of these
+	err   error
+}
+
 func (m *Manager) scan(ctx context.Context, s snapshot, target, must []cluster.ServerID) error {
 	ctx, cancel := context.WithTimeout(ctx, scanTimeout)
 	defer cancel()
-	type answer struct {
-		id      cluster.ServerID
-		missing int64
-		err     error
+	var others []cluster.ServerID // may hold what the target lacks
+	for _, x := range s.config.Servers {
+		if !slices.Contains(target, x.ID) {
+			others = append(others, x.ID)
+		}
 	}
-	answers := make(chan answer, len(target))
-	for _, id := range target {
+	found, more := m.ask(ctx, target), m.ask(ctx, others)
+	var of []scanned
+	for range target {
+		of = append(of, <-found)
+	}
+	err := judge(s, of, target, must, nil)
+	if err == nil || len(nowhere(of)) == 0 {
+		return err
+	}
+	all := slices.Clone(of)
+	for range others {
+		all = append(all, <-more)
+	}
+	gone := nowhere(all)
+	if len(gone) == 0 {
+		return err
+	}
+	m.cfg.Logger.Warn("bodies are lost: no member holds them; no change of the voters waits for them", "pkg", "membership", "count", len(gone), "first", gone[0].String())
+	return judge(s, of, target, must, gone)
+}
+
+func (m *Manager) ask(ctx context.Context, servers []cluster.ServerID) <-chan scanned {
+	answers := make(chan scanned, len(servers))
+	for _, id := range servers {
 		go func() {
-			n, err := m.cfg.Bodies.MissingAt(ctx, store.ServerID(id))
-			answers <- answer{id, n, err}
+			a := scanned{id: id}
+			a.total, a.ids, a.err = m.cfg.Bodies.MissingAt(ctx, store.ServerID(id))
+			answers <- a
 		}()
 	}
+	return answers
+}
+
+// judge is whole's answer, given the target's scans. Bodies that are gone everywhere do not count: no change makes it worse for them, and
+// without changes the cluster could never replace a node again.
+func judge(s snapshot, of []scanned, target, must []cluster.ServerID, gone []store.BodyID) error {
 	holders, lacking := 0, []string(nil)
 	enough := true
-	for range target {
-		a := <-answers
+	for _, a := range of {
+		missing := a.total - int64(len(gone)) // each of them is among those that it lacks
 		switch {
-		case a.err == nil && a.missing == 0:
+		case a.err == nil && missing == 0:
 			holders++
 			continue
 		case a.err != nil:
 			lacking = append(lacking, fmt.Sprintf("%s does not answer (%v)", s.name(a.id), a.err))
 		default:
-			lacking = append(lacking, fmt.Sprintf("%s lacks %d messages", s.name(a.id), a.missing))
+			lacking = append(lacking, fmt.Sprintf("%s lacks %d messages", s.name(a.id), missing))
 		}
 		enough = enough && !slices.Contains(must, a.id)
 	}
@@ -87,4 +125,19 @@ func (m *Manager) scan(ctx context.Context, s snapshot, target, must []cluster.S
 	}
 	slices.Sort(lacking)
 	return fmt.Errorf("%d of the %d nodes that shall vote hold every message: %s", holders, len(target), strings.Join(lacking, "; "))
+}
+
+// nowhere lists the bodies that every member says it lacks. While a member does not answer it may hold them, so then there are none. A
+// body that is too new for some member's scan is not in its list either.
+func nowhere(all []scanned) []store.BodyID {
+	if len(all) == 0 || slices.ContainsFunc(all, func(a scanned) bool { return a.err != nil }) {
+		return nil
+	}
+	count := map[store.BodyID]int{}
+	for _, a := range all {
+		for _, id := range a.ids {
+			count[id]++
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(all[0].ids), func(id store.BodyID) bool { return count[id] < len(all) })
 }

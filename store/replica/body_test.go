@@ -143,9 +143,15 @@ func TestB1RejectionIsTriedAnew(t *testing.T) {
 	}
 }
 
+// onlySelf knows no members but the voters.
 type onlySelf struct {
 	Peers
 	n *testNode
+}
+
+func (p onlySelf) Servers() []store.ServerID {
+	ids, _ := p.n.Voters()
+	return ids
 }
 
 // TestB3MissingBody: a node that was down applies the command, serves its readers through a holder, fetches the body and says so.
@@ -392,7 +398,7 @@ func TestCheckpointBringsNoBodies(t *testing.T) {
 	c.wait("the bodies", func() bool { return n.has(bodies[0]) && n.has(bodies[1]) && !n.machine.NeedsAllBodies() })
 	n.holdApply(false)
 	c.wait("the end of the repair", func() bool {
-		lacks, err := c.nodes[0].MissingAt(context.Background(), "n3")
+		lacks, _, err := c.nodes[0].MissingAt(context.Background(), "n3")
 		return err == nil && lacks == 0
 	})
 }
@@ -424,7 +430,7 @@ func TestJoinerFetchesWhatCameBeforeItWasAMember(t *testing.T) {
 	}
 	c.setMembers("n1", "n2", "n3")
 	c.wait("everything", func() bool { return n.has(second) && !n.machine.NeedsAllBodies() })
-	if lacks, err := c.nodes[0].MissingAt(context.Background(), "n3"); err != nil || lacks != 0 {
+	if lacks, _, err := c.nodes[0].MissingAt(context.Background(), "n3"); err != nil || lacks != 0 {
 		t.Errorf("%d bodies missing, %v", lacks, err)
 	}
 }
@@ -459,14 +465,15 @@ func TestB4MissingAt(t *testing.T) {
 	id := c.nodes[0].mustAdd(account, message(30_000))
 	c.wait("all copies", func() bool { return c.nodes[1].has(id) })
 	c.everywhere()
-	c.nodes[0].down.Store(false)
-	if lacks, err := c.nodes[0].MissingAt(context.Background(), "n2"); err != nil || lacks != 0 {
+	if lacks, _, err := c.nodes[0].MissingAt(context.Background(), "n2"); err != nil || lacks != 0 {
 		t.Fatalf("%d, %v", lacks, err)
 	}
 	if err := c.nodes[1].blobs.Delete(id); err != nil {
 		t.Fatal(err)
 	}
-	if lacks, err := c.nodes[0].MissingAt(context.Background(), "n2"); err != nil || lacks != 1 {
-		t.Errorf("%d bodies missing, %v; want 1", lacks, err)
+	c.nodes[1].down.Store(true) // so that it cannot repair it
+	c.nodes[1].cfg.Intervals.Missing = 50 * time.Millisecond
+	if lacks, ids, err := c.nodes[1].MissingAt(context.Background(), "n2"); err != nil || lacks != 1 || len(ids) != 1 || ids[0] != id {
+		t.Errorf("%d bodies missing, %v, %v; want 1", lacks, ids, err)
 	}
 }

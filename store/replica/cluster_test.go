@@ -61,6 +61,8 @@ type testNode struct {
 	calls   map[string]func(context.Context, store.ServerID, []byte) ([]byte, error)
 	streams map[string]func(context.Context, store.ServerID, net.Conn) error
 	puts    atomic.Int64 // streams opened to it
+	refused atomic.Int64 // streams to it that could not be opened
+	pace    atomic.Int64 // nanoseconds that each read from it takes
 }
 
 var testStart = time.Now()
@@ -76,7 +78,7 @@ func quick() Intervals {
 	const never = 24 * time.Hour
 	return Intervals{Propose: 5 * time.Second, Barrier: time.Second, Straggler: time.Second, Abandon: 200 * time.Millisecond, Stream: 2 * time.Second,
 		StreamIdle: 5 * time.Second, Ready: 10 * time.Millisecond, ReadyLimit: 500 * time.Millisecond, Fetch: 10 * time.Millisecond,
-		Tick: never, Epoch: never, Sweep: never, Compact: never, Scrub: never, Reconcile: never, Maintenance: 2 * time.Second}
+		Tick: never, Epoch: never, Sweep: never, Compact: never, Scrub: never, Reconcile: never, Maintenance: 2 * time.Second, Missing: 5 * time.Second}
 }
 
 func newTestCluster(t *testing.T, change ...func(*Config)) *testCluster {
@@ -243,13 +245,19 @@ func (c *testCluster) append(cmd []byte, times int) {
 }
 
 // setMembers changes the membership by an entry of the log; all members vote.
-func (c *testCluster) setMembers(ids ...store.ServerID) {
+func (c *testCluster) setMembers(ids ...store.ServerID) { c.setVoters(ids) }
+
+// setVoters changes the membership likewise, with members that do not vote.
+func (c *testCluster) setVoters(ids []store.ServerID, others ...store.ServerID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	index := uint64(len(c.entries) + 1)
 	position := &storepb.LogPosition{ConfigurationIndex: index}
 	for _, id := range ids {
 		position.Servers = append(position.Servers, &storepb.ConfiguredServer{Id: string(id), Voter: true})
+	}
+	for _, id := range others {
+		position.Servers = append(position.Servers, &storepb.ConfiguredServer{Id: string(id)})
 	}
 	c.entries = append(c.entries, state.Entry{Index: index, Term: 1, Configuration: position})
 	c.voters = ids
@@ -308,6 +316,11 @@ func (n *testNode) Call(ctx context.Context, to store.ServerID, method string, r
 func (n *testNode) OpenStream(ctx context.Context, to store.ServerID, method string) (net.Conn, error) {
 	p, err := n.peer(to)
 	if err != nil {
+		for _, p := range n.c.nodes {
+			if p.id == to {
+				p.refused.Add(1)
+			}
+		}
 		return nil, err
 	}
 	p.puts.Add(1)
@@ -326,6 +339,7 @@ type downable struct {
 }
 
 func (d downable) Read(p []byte) (int, error) {
+	time.Sleep(time.Duration(d.server.pace.Load())) // the line is slow
 	n, err := d.Conn.Read(p)
 	if d.server.down.Load() {
 		d.Conn.Close()

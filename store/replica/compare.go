@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/state"
+	"github.com/quorumail/quorumail/store/storepb"
 )
 
 // errEnough ends an enumeration early.
@@ -88,17 +90,35 @@ func (r *Replica) absent(v *state.View, limit int) ([]store.BodyID, error) {
 	return out, nil
 }
 
-// absentOf lists absent bodies at one moment, and tells whether this node was a member then.
-func (r *Replica) absentOf(limit int) (ids []store.BodyID, member bool, err error) {
+// absentFrom lists up to limit live bodies from an id on that are not in this node's store, and where to go on; none is left when more is
+// false. Unlike compare it asks for each body, so that a walk in pages reads everything once.
+func (r *Replica) absentFrom(from store.BodyID, limit int) (ids []store.BodyID, next store.BodyID, more bool, err error) {
+	v := r.View()
+	defer v.Close()
+	err = v.EachBodyFrom(from, func(id store.BodyID, _ store.EmailID) error {
+		if len(ids) == limit {
+			next, more = id, true
+			return errEnough
+		}
+		has, err := r.cfg.Blobs.Has(id)
+		if err == nil && !has {
+			ids = append(ids, id)
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, next, false, fmt.Errorf("look for absent bodies: %w", err)
+	}
+	return ids, next, more, nil
+}
+
+// isMember tells whether the state, as applied here, counts this node among the members.
+func (r *Replica) isMember() (bool, error) {
 	v := r.View()
 	defer v.Close()
 	at, err := v.Position()
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
-	for _, s := range at.Servers {
-		member = member || s.Id == string(r.cfg.Self)
-	}
-	ids, err = r.absent(v, limit)
-	return ids, member, err
+	return slices.ContainsFunc(at.GetServers(), func(s *storepb.ConfiguredServer) bool { return s.Id == string(r.cfg.Self) }), nil
 }

@@ -49,6 +49,9 @@ type Limits struct {
 	Uploads int
 	// UploadBytes of encoded bodies on their way to the voters. Default 128 MiB. One larger body may go alone.
 	UploadBytes int64
+	// SpoolBytes of raw bodies that stream in and do not fit into memory. Small ones always do. One larger body may go alone. Default: a
+	// tenth of the free disk space, at most 4 GiB.
+	SpoolBytes int64
 	// ReceiveBytes of bodies coming from other nodes; senders wait for room. Default 64 MiB.
 	ReceiveBytes int64
 	// StreamsPerPeer bounds the connections for bodies to each other node, in each direction. Default 64.
@@ -68,6 +71,7 @@ type Intervals struct {
 	Fetch       time.Duration // between two looks for missing bodies, also the first wait after a failed fetch; default 1 s
 	Tick        time.Duration // the leader: between two ticks; default 10 s
 	Epoch       time.Duration // the leader: between two upload epochs; default 10 min
+	Missing     time.Duration // longest wait for the repair of bodies that a count of what this node lacks found; default 10 s
 	Sweep       time.Duration // the leader: between two looks for expired tombstones; default 1 min
 	Compact     time.Duration // between two compactions; default 10 min
 	Scrub       time.Duration // between two scrubs; the first is after a tenth of it; default 24 h
@@ -176,6 +180,7 @@ func (i *Intervals) setDefaults() {
 	orDefault(&i.Fetch, time.Second)
 	orDefault(&i.Tick, 10*time.Second)
 	orDefault(&i.Epoch, 10*time.Minute)
+	orDefault(&i.Missing, 10*time.Second)
 	orDefault(&i.Sweep, time.Minute)
 	orDefault(&i.Compact, 10*time.Minute)
 	orDefault(&i.Scrub, 24*time.Hour)

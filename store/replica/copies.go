@@ -20,9 +20,10 @@ type copyResult struct {
 	err         error
 }
 
-// replicate streams a body to all voters, and to this node if it is none, and fills in ref's quorum once a majority of the voters has
+// replicate streams a body to all members, and to this node if it is none, and fills in ref's quorum once a majority of the voters has
 // acknowledged its fsync (B1), and while the voters are being changed, a majority of those that are to vote too (B4). For the others it
-// waits Intervals.Straggler; their copies may go on for Intervals.Abandon.
+// waits Intervals.Straggler; their copies may go on for Intervals.Abandon. A member that does not vote counts towards no majority, but its
+// acknowledgement spares it a repair: one that always lacked the latest bodies would not become a voter.
 func (r *Replica) replicate(ctx context.Context, u *Upload, id store.BodyID, ref *storepb.BodyRef) error {
 	lost, err := r.quorumLost()
 	if err != nil {
@@ -37,18 +38,12 @@ func (r *Replica) replicate(ctx context.Context, u *Upload, id store.BodyID, ref
 	if err != nil {
 		return err
 	}
-	targets := slices.Clone(voters)
 	if len(future) > 0 {
 		sets = append(sets, future)
-		for _, id := range future {
-			if !slices.Contains(targets, id) {
-				targets = append(targets, id)
-			}
-		}
 	}
-	if !slices.Contains(targets, r.cfg.Self) {
-		targets = append(targets, r.cfg.Self)
-	}
+	targets := slices.Concat(voters, future, r.cfg.Peers.Servers(), []store.ServerID{r.cfg.Self})
+	slices.Sort(targets)
+	targets = slices.Compact(targets)
 	if err := r.uploads.load(ref.EncodedBytes); err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@
 //	          ─► state.Machine applies it on this node ─► the waiter gets the result, so a session sees its own write (B2)
 //	Upload    raw bytes ─► blob.Encoder (memory, then an unnamed file: nothing durable)
 //	          ─► up to 8 KiB encoded: inline in the command, durable with it
-//	          ─► longer: to the stores of all voters at once, each durable when it acknowledges; Finish returns when a majority has (B1)
+//	          ─► longer: to the stores of all members at once, each durable when it acknowledges; Finish returns when a majority of the voters has (B1)
 //	OpenBody  this node's store ─► or else a holder's, checked by digest before a byte is given out (B3, B9)
 //	repair    missing or lost bodies ─► fetched from a holder ─► fsync ─► a `have` command: durable before the cluster counts on it
 //	reconcile this node's bodies against the state, side by side: what is absent is declared lost and fetched, what is unknown and old deleted
@@ -25,7 +25,7 @@
 // # Goroutines
 //
 // Run starts and awaits the background loops: readiness, registration, repair, the leader's clock, collection, scrub, compaction. Propose
-// has one goroutine while a command is under way, which ends soon after the call; Finish one for each voter, which end at its failure or
+// has one goroutine while a command is under way, which ends soon after the call; Finish one for each member, which end at its failure or
 // at most Intervals.Abandon after its success. Handlers of streams run in the goroutines of Peers. Close awaits those of Propose and
 // Finish.
 //
@@ -36,5 +36,5 @@
 //	replica/put:  id[40] epoch:64 length:64 container ─► status:8 dataIncarnation[16]
 //	replica/get:  id[40] ─► status:8 length:64 container trailer:8
 //
-// and the calls replica/clock (ticks:64 ─► known:8 elapsedMs:64) and replica/missing (─► count:64).
+// and the calls replica/clock (ticks:64 ─► known:8 elapsedMs:64) and replica/missing (─► count:64 id[40]*, the first of so many).
 package replica

@@ -5,7 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,20 +32,45 @@ const (
 
 // suspects are bodies that this node should have and may not.
 type suspects struct {
-	mu  sync.Mutex
-	ids map[store.BodyID]struct{} // guarded by mu
+	mu     sync.Mutex
+	ids    map[store.BodyID]struct{} // guarded by mu
+	repair chan struct{}             // closed when the repair has next got further; nil: nobody waits for it; guarded by mu
 }
 
 // Suspect notes that this node's copy of a body may be absent or corrupt: it is looked at, and if so, declared lost and fetched from a peer.
 func (r *Replica) Suspect(id store.BodyID) { r.suspect(id) }
 
 func (r *Replica) suspect(id store.BodyID) {
-	r.suspects.mu.Lock()
-	if len(r.suspects.ids) < maxSuspects {
-		r.suspects.ids[id] = struct{}{}
-	}
-	r.suspects.mu.Unlock()
+	r.suspects.add(id)
 	poke(r.fetchNow)
+}
+
+func (s *suspects) add(id store.BodyID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.ids) < maxSuspects {
+		s.ids[id] = struct{}{}
+	}
+}
+
+// further returns what is closed when the repair has next brought bodies.
+func (s *suspects) further() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.repair == nil {
+		s.repair = make(chan struct{})
+	}
+	return s.repair
+}
+
+// gotFurther wakes those that wait for the repair.
+func (s *suspects) gotFurther() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.repair != nil {
+		close(s.repair)
+		s.repair = nil
+	}
 }
 
 func (s *suspects) take() map[store.BodyID]struct{} {
@@ -78,29 +106,59 @@ func (r *Replica) repairLoop(ctx context.Context) error {
 	}
 }
 
+// repair does all that it can: what fails does not keep the rest from being repaired, and is tried again at the next look.
 func (r *Replica) repair(ctx context.Context) error {
-	if err := r.declareLost(ctx); err != nil {
-		return err
-	}
+	defer r.suspects.gotFurther()
+	lost := r.declareLost(ctx)
+	missing := r.fetchMissing(ctx) // before the bodies of a checkpoint, which may take hours
+	var all error
 	if r.cfg.Machine.NeedsAllBodies() {
-		if err := r.fetchAll(ctx); err != nil {
-			return fmt.Errorf("fetch the bodies of a checkpoint: %w", err)
+		if all = r.fetchAll(ctx); all != nil {
+			all = fmt.Errorf("fetch the bodies of a checkpoint: %w", all)
 		}
 	}
+	return errors.Join(lost, missing, all)
+}
+
+// fetchMissing brings what the state notes as missing here.
+func (r *Replica) fetchMissing(ctx context.Context) error {
 	v := r.View()
 	missing, err := v.Missing(r.cfg.Self, maxMissing)
 	v.Close()
 	if err != nil {
 		return fmt.Errorf("list missing bodies: %w", err)
 	}
-	for len(missing) > 0 {
-		n := min(fetchBatch, len(missing))
-		if err := r.bring(ctx, missing[:n], true); err != nil {
-			return err
+	var failed failures
+	for batch := range slices.Chunk(missing, fetchBatch) {
+		if err := r.bring(ctx, batch, true); failed.end(ctx, err) {
+			break
 		}
-		missing = missing[n:]
 	}
-	return nil
+	return failed.err()
+}
+
+// failures counts the batches that failed, and keeps one reason: the others are mostly the same.
+type failures struct {
+	n     int
+	first error
+}
+
+// end notes the error of a batch, and tells whether further batches are in vain.
+func (f *failures) end(ctx context.Context, err error) bool {
+	if err == nil {
+		return false
+	}
+	if f.n++; f.first == nil {
+		f.first = err
+	}
+	return ctx.Err() != nil || errors.Is(err, errNobody)
+}
+
+func (f *failures) err() error {
+	if f.n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d batches of bodies, the first: %w", f.n, f.first)
 }
 
 // declareLost says which bodies this node was thought to hold and does not, before it repairs them: until it has, nobody may count on
@@ -109,10 +167,12 @@ func (r *Replica) declareLost(ctx context.Context) error {
 	ids := r.suspects.take()
 	var lost [][]byte
 	causes := map[store.BodyID]string{}
+	var failed error
 	for id := range ids {
 		cause, err := r.whyLost(id)
 		if err != nil {
-			return err
+			failed = err
+			r.suspects.add(id)
 		}
 		if cause != "" {
 			lost = append(lost, id[:])
@@ -124,7 +184,7 @@ func (r *Replica) declareLost(ctx context.Context) error {
 		op := &storepb.Lost{Server: string(r.cfg.Self), Bodies: lost[:n]}
 		if err := r.maintain(ctx, func(c *storepb.Command) { c.Op = &storepb.Command_Lost{Lost: op} }); err != nil {
 			for _, id := range lost {
-				r.suspect(store.BodyID(id))
+				r.suspects.add(store.BodyID(id)) // for the next look: no poke, which would make it come at once
 			}
 			return fmt.Errorf("declare %d bodies lost: %w", len(lost), err)
 		}
@@ -134,7 +194,7 @@ func (r *Replica) declareLost(ctx context.Context) error {
 		}
 		lost = lost[n:]
 	}
-	return nil
+	return failed
 }
 
 // Why a body is lost.
@@ -169,16 +229,24 @@ func (r *Replica) whyLost(id store.BodyID) (string, error) {
 }
 
 // bring fetches bodies that are not here, makes all of them durable and, if tell, says so to the cluster. It reports the failures after
-// it has told of the successes.
+// it has told of the successes. When no peer can be reached it gives up early, with errNobody.
 func (r *Replica) bring(ctx context.Context, ids []store.BodyID, tell bool) error {
+	defer r.suspects.gotFurther()
 	var mu sync.Mutex
 	var have [][]byte
 	var failures []error
+	var nobody atomic.Bool
 	var g errgroup.Group
 	g.SetLimit(fetchWorkers)
 	for _, id := range ids {
+		if nobody.Load() || ctx.Err() != nil {
+			break
+		}
 		g.Go(func() error {
 			err := r.bringOne(ctx, id)
+			if errors.Is(err, errNobody) {
+				nobody.Store(true)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -202,18 +270,23 @@ func (r *Replica) bring(ctx context.Context, ids []store.BodyID, tell bool) erro
 			failures = append(failures, fmt.Errorf("tell of %d fetched bodies: %w", len(have), err))
 		}
 	}
+	if nobody.Load() {
+		failures = []error{errNobody}
+	} else if err := ctx.Err(); err != nil {
+		failures = append(failures, err)
+	}
 	if len(failures) > 0 {
-		return fmt.Errorf("%d of %d bodies: %w", len(failures), len(ids), failures[0])
+		return fmt.Errorf("%d of %d bodies were brought: %w", len(have), len(ids), failures[0])
 	}
 	return nil
 }
 
+// bringOne fetches one body. It may take as long as it comes forward: a large one on a slow line needs its time, and a stream that stands
+// still fails by itself.
 func (r *Replica) bringOne(ctx context.Context, id store.BodyID) error {
 	if has, err := r.cfg.Blobs.Has(id); err != nil || has {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 4*r.cfg.Intervals.Stream)
-	defer cancel()
 	s, err := r.fetch(ctx, id)
 	if err != nil {
 		return err
@@ -234,21 +307,26 @@ func (r *Replica) bringOne(ctx context.Context, id store.BodyID) error {
 // state counts this node among the members: what came until then was sent to the members only, and nobody noted that this node lacks it.
 func (r *Replica) fetchAll(ctx context.Context) error {
 	generation := r.cfg.Machine.Generation()
-	for {
-		ids, member, err := r.absentOf(fetchBatch)
-		if err != nil {
+	member, err := r.isMember() // before the walk: what comes behind the walk from here on is noted
+	if err != nil {
+		return err
+	}
+	var failed failures
+	for from, more := (store.BodyID{}), true; more; {
+		var ids []store.BodyID
+		if ids, from, more, err = r.absentFrom(from, fetchBatch); err != nil {
 			return err
-		}
-		if len(ids) == 0 && !member {
-			return nil // and again at the next look
 		}
 		if len(ids) == 0 {
-			break
+			continue
 		}
 		r.cfg.Logger.Info("fetching bodies of a checkpoint", "count", len(ids))
-		if err := r.bring(ctx, ids, false); err != nil {
-			return err
+		if err := r.bring(ctx, ids, false); failed.end(ctx, err) {
+			break
 		}
+	}
+	if err := failed.err(); err != nil || !member {
+		return err // and again at the next look
 	}
 	if err := r.cfg.Blobs.Sync(); err != nil {
 		return err
@@ -269,14 +347,34 @@ func (r *Replica) ToFetch(limit int) (int, error) {
 	return max(len(absent), len(noted)), err
 }
 
-// maxMissing is how many missing bodies are listed at once.
-const maxMissing = 1 << 16
+const (
+	// maxMissing is how many missing bodies are listed at once.
+	maxMissing = 1 << 16
+	// maxAwaited is how many missing bodies are waited for: more are not here within seconds.
+	maxAwaited = 8 * fetchBatch
+)
 
-// answerMissing counts, at a barrier, the live bodies that are not on this node (B4).
+// answerMissing counts and names the bodies that were live at a barrier and are not durable on this node (B4). Under load some body always is on its
+// way, so it waits for the repair of those that lacked at the barrier. What comes later is not its matter: a change of the voters that rests
+// on this count makes later bodies go to a majority of the new voters too.
 func (r *Replica) answerMissing(ctx context.Context, _ store.ServerID, _ []byte) ([]byte, error) {
 	if err := r.barrier(ctx, r.cfg.Intervals.Barrier); err != nil {
 		return nil, err
 	}
+	ids, err := r.lacking()
+	if err != nil {
+		return nil, err
+	}
+	if n := len(ids); n > 0 && n <= maxAwaited {
+		if ids, err = r.awaitBodies(ctx, ids); err != nil {
+			return nil, err
+		}
+	}
+	return encodeMissing(ids), nil
+}
+
+// lacking lists the live bodies that are absent here or are noted as missing, and has them repaired.
+func (r *Replica) lacking() ([]store.BodyID, error) {
 	v := r.View()
 	defer v.Close()
 	ids, err := r.absent(v, maxMissing)
@@ -288,26 +386,106 @@ func (r *Replica) answerMissing(ctx context.Context, _ store.ServerID, _ []byte)
 	}
 	noted, err := v.Missing(r.cfg.Self, maxMissing)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list missing bodies: %w", err)
 	}
-	return binary.BigEndian.AppendUint64(nil, uint64(max(len(ids), len(noted)))), nil
+	absent := make(map[store.BodyID]bool, len(ids))
+	for _, id := range ids {
+		absent[id] = true
+	}
+	for _, id := range noted {
+		if !absent[id] {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }
 
-// MissingAt asks a server to compare its store with the state, at a read barrier, and returns how many live bodies it lacks (B4): a member
-// may vote when it lacks none. It reads the whole index, so it is for rare occasions.
-func (r *Replica) MissingAt(ctx context.Context, server store.ServerID) (int64, error) {
+// awaitBodies waits for the repair, up to Intervals.Missing, and returns those of ids that are live and not durable here even then.
+func (r *Replica) awaitBodies(ctx context.Context, ids []store.BodyID) ([]store.BodyID, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Intervals.Missing)
+	defer cancel()
+	for {
+		further := r.suspects.further() // before the look
+		left, err := r.stillLacking(ids)
+		if err != nil || len(left) == 0 {
+			return left, err
+		}
+		ids = left
+		poke(r.fetchNow)
+		select {
+		case <-further:
+		case <-ctx.Done():
+			return r.stillLacking(ids)
+		}
+	}
+}
+
+// stillLacking returns those of ids that are live and not here. The others are durable when it returns.
+func (r *Replica) stillLacking(ids []store.BodyID) (left []store.BodyID, err error) {
+	v := r.View()
+	defer v.Close()
+	for _, id := range ids {
+		has, err := r.cfg.Blobs.Has(id)
+		if err != nil {
+			return nil, fmt.Errorf("look for body %v: %w", id, err)
+		}
+		if has {
+			continue
+		}
+		_, err = v.BodyEmail(id)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // swept meanwhile
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look for body %v: %w", id, err)
+		}
+		left = append(left, id)
+	}
+	if err := r.cfg.Blobs.Sync(); err != nil {
+		return nil, fmt.Errorf("sync bodies: %w", err)
+	}
+	return left, nil
+}
+
+// MissingAt asks a server to compare its store with the state, at a read barrier, and returns how many live bodies it lacks (B4), after some
+// seconds for their repair, and the first of these: all, unless they are very many. It reads the whole index, so it is for rare occasions.
+func (r *Replica) MissingAt(ctx context.Context, server store.ServerID) (total int64, ids []store.BodyID, err error) {
 	var res []byte
-	var err error
 	if server == r.cfg.Self {
 		res, err = r.answerMissing(ctx, server, nil)
 	} else {
 		res, err = r.cfg.Peers.Call(ctx, server, methodMissing, nil)
 	}
+	if err == nil {
+		total, ids, err = decodeMissing(res)
+	}
 	if err != nil {
-		return 0, fmt.Errorf("ask %s for missing bodies: %w", server, err)
+		return 0, nil, fmt.Errorf("ask %s for missing bodies: %w", server, err)
 	}
-	if len(res) != 8 {
-		return 0, fmt.Errorf("ask %s for missing bodies: an answer of %d bytes: %w", server, len(res), store.ErrInvalid)
+	return total, ids, nil
+}
+
+// maxNamed is how many missing bodies an answer names.
+const maxNamed = 1024
+
+func encodeMissing(ids []store.BodyID) []byte {
+	out := binary.BigEndian.AppendUint64(nil, uint64(len(ids)))
+	for _, id := range ids[:min(len(ids), maxNamed)] {
+		out = append(out, id[:]...)
 	}
-	return int64(binary.BigEndian.Uint64(res)), nil
+	return out
+}
+
+func decodeMissing(b []byte) (total int64, ids []store.BodyID, err error) {
+	if len(b) < 8 || (len(b)-8)%store.BodyIDBytes != 0 {
+		return 0, nil, fmt.Errorf("an answer of %d bytes: %w", len(b), store.ErrInvalid)
+	}
+	n := binary.BigEndian.Uint64(b)
+	for raw := range slices.Chunk(b[8:], store.BodyIDBytes) {
+		ids = append(ids, store.BodyID(raw))
+	}
+	if n > math.MaxInt64 || uint64(len(ids)) > n {
+		return 0, nil, fmt.Errorf("%d bodies of %d: %w", len(ids), n, store.ErrInvalid)
+	}
+	return int64(n), ids, nil
 }

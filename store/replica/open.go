@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/quorumail/quorumail/store"
@@ -63,22 +64,29 @@ func (r *Replica) openElsewhere(ctx context.Context, id store.BodyID) (blob.Read
 	return &spooledReader{reader, s}, nil
 }
 
-// fetch brings a body's container from any peer that has it, and verifies it.
+// errNobody: no peer could be reached at all.
+var errNobody = fmt.Errorf("no other node can be reached: %w", store.ErrUnavailable)
+
+// fetch brings a body's container from any peer that has it, and verifies it. Peers that could not be reached lately are asked last.
 func (r *Replica) fetch(ctx context.Context, id store.BodyID) (*spool, error) {
-	peers := r.cfg.Peers.Servers()
+	peers := slices.DeleteFunc(slices.Clone(r.cfg.Peers.Servers()), func(p store.ServerID) bool { return p == r.cfg.Self })
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
+	slices.SortStableFunc(peers, r.pools.compareReach)
 	var failures []error
+	reached := false
 	for _, p := range peers {
-		if p == r.cfg.Self {
-			continue
-		}
 		s, err := r.fetchFrom(ctx, p, id)
 		if err == nil {
 			return s, nil
 		}
+		reached = reached || !errors.Is(err, errNoStream)
 		failures = append(failures, fmt.Errorf("%s: %w", p, err))
 	}
-	return nil, fmt.Errorf("fetch body %v: %w: %v", id, store.ErrUnavailable, errors.Join(failures...))
+	cause := store.ErrUnavailable
+	if !reached && ctx.Err() == nil {
+		cause = errNobody
+	}
+	return nil, fmt.Errorf("fetch body %v: %w: %v", id, cause, errors.Join(failures...))
 }
 
 func (r *Replica) fetchFrom(ctx context.Context, p store.ServerID, id store.BodyID) (*spool, error) {
@@ -99,10 +107,14 @@ func (r *Replica) fetchFrom(ctx context.Context, p store.ServerID, id store.Body
 			}
 			return s, nil
 		}
-		if err := s.Close(); err != nil {
+		if closeErr := s.Close(); closeErr != nil {
+			return nil, closeErr
+		}
+		if ctx.Err() != nil {
 			return nil, err
 		}
-		if !st.reused || ctx.Err() != nil {
+		if !st.reused {
+			r.pools.failed(p) // it hangs, or breaks off
 			return nil, err
 		}
 	}

@@ -97,11 +97,21 @@ func (m moving) Read(p []byte) (int, error) {
 	return m.s.conn.Read(p)
 }
 
-func (m moving) Write(p []byte) (int, error) {
-	if err := m.s.conn.SetWriteDeadline(time.Now().Add(m.s.limit)); err != nil {
-		return 0, err
+// Write goes on in small pieces: on a slow line a large one has no end within any limit, however well it comes forward.
+func (m moving) Write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		if err := m.s.conn.SetWriteDeadline(time.Now().Add(m.s.limit)); err != nil {
+			return n, err
+		}
+		piece := p[:min(len(p), streamBuffer)]
+		k, err := m.s.conn.Write(piece)
+		n += k
+		if err != nil {
+			return n, err
+		}
+		p = p[len(piece):]
 	}
-	return m.s.conn.Write(p)
+	return n, nil
 }
 
 // put sends one body and reads the answer.
@@ -176,9 +186,45 @@ func (s *stream) get(ctx context.Context, id store.BodyID, begin func(sizeBytes 
 
 // pools keep connections to the peers for the next body.
 type pools struct {
-	r  *Replica
-	mu sync.Mutex
-	of map[poolKey]*pool // guarded by mu
+	r      *Replica
+	mu     sync.Mutex
+	of     map[poolKey]*pool            // guarded by mu
+	silent map[store.ServerID]time.Time // peers that could not be reached, and when; guarded by mu
+}
+
+// avoidFor is how long a peer that could not be reached is the last one to be asked.
+const avoidFor = 30 * time.Second
+
+// errNoStream: no connection to the peer could be opened.
+var errNoStream = errors.New("no connection")
+
+// failed notes that a peer could not be reached.
+func (p *pools) failed(peer store.ServerID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.silent == nil {
+		p.silent = map[store.ServerID]time.Time{}
+	}
+	p.silent[peer] = time.Now()
+}
+
+func (p *pools) reached(peer store.ServerID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.silent, peer)
+}
+
+// compareReach orders peers: first those that are not known to be out of reach.
+func (p *pools) compareReach(a, b store.ServerID) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rank := func(id store.ServerID) int {
+		if at, silent := p.silent[id]; silent && time.Since(at) < avoidFor {
+			return 1
+		}
+		return 0
+	}
+	return rank(a) - rank(b)
 }
 
 type poolKey struct {
@@ -218,8 +264,12 @@ func (p *pools) get(ctx context.Context, peer store.ServerID, method string) (*s
 	c, err := p.r.cfg.Peers.OpenStream(dial, peer, method)
 	if err != nil {
 		<-q.slots
-		return nil, fmt.Errorf("open a stream to %s: %w", peer, err)
+		if ctx.Err() == nil { // else it is not the peer's fault
+			p.failed(peer)
+		}
+		return nil, fmt.Errorf("open a stream to %s: %w: %w", peer, errNoStream, err)
 	}
+	p.reached(peer)
 	s := newStream(c, p.r.cfg.Intervals.Stream)
 	s.pool = q
 	return s, nil

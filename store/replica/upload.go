@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -23,9 +24,27 @@ type uploads struct {
 	max      int
 	maxBytes int64
 
-	mu    sync.Mutex
-	n     int   // begun and not ended; guarded by mu
-	bytes int64 // encoded, on their way to the voters; guarded by mu
+	mu      sync.Mutex
+	n       int   // begun and not ended; guarded by mu
+	bytes   int64 // encoded, on their way to the voters; guarded by mu
+	spooled int64 // reserved for raw bodies that stream in; guarded by mu
+}
+
+// spool reserves more room for a body that has mine already. A single one always finds room.
+func (u *uploads) spool(mine, more, limit int64) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.spooled > mine && u.spooled+more > limit {
+		return fmt.Errorf("%d bytes of bodies are coming in: %w", u.spooled, store.ErrUnavailable)
+	}
+	u.spooled += more
+	return nil
+}
+
+func (u *uploads) unspool(size int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.spooled -= size
 }
 
 func (u *uploads) begin() error {
@@ -66,6 +85,7 @@ type Upload struct {
 	r       *Replica
 	encoder *blob.Encoder
 	size    int64
+	room    int64 // reserved in uploads.spooled
 
 	mu      sync.Mutex
 	encoded *blob.Encoded // after the first Finish
@@ -81,14 +101,74 @@ func (r *Replica) NewBody() (*Upload, error) {
 	if err := r.uploads.begin(); err != nil {
 		return nil, fmt.Errorf("begin a body: %w", err)
 	}
+	if _, err := r.freeSpace(); err != nil { // Ready is of a second ago, and longer without a quorum
+		r.uploads.end()
+		return nil, fmt.Errorf("begin a body: %w", err)
+	}
 	return &Upload{r: r, encoder: blob.NewEncoder(r.cfg.SpoolDir), users: 1}, nil
 }
 
-// Write takes raw bytes. Errors: store.ErrTooLarge beyond blob.MaxRawBytes, store.ErrNoSpace for a full spool.
+const (
+	// spoolStep is how much of a body comes in between two looks at the disk. The first of it stays in memory.
+	spoolStep = 256 << 10
+	// maxSpoolBytes is the default limit of what comes in at once, where the disk has room for it.
+	maxSpoolBytes = 4 << 30
+)
+
+// Write takes raw bytes. Errors: store.ErrTooLarge beyond blob.MaxRawBytes, store.ErrNoSpace for a disk that is too full for new mail,
+// store.ErrUnavailable when all bodies that are coming in together take too much of it.
 func (u *Upload) Write(p []byte) (int, error) {
+	if err := u.reserve(int64(len(p))); err != nil {
+		return 0, fmt.Errorf("take a body: %w", err)
+	}
 	n, err := u.encoder.Write(p)
 	u.size += int64(n)
 	return n, err
+}
+
+// reserve finds room for n more bytes. Whoever sends them may be anybody: no login is needed to fill a spool.
+func (u *Upload) reserve(n int64) error {
+	over := min(u.size+n, blob.MaxRawBytes) - spoolStep - u.room
+	if over <= 0 {
+		return nil
+	}
+	more := (over + spoolStep - 1) / spoolStep * spoolStep
+	limit, err := u.r.spoolLimit()
+	if err != nil {
+		return err
+	}
+	if err := u.r.uploads.spool(u.room, more, limit); err != nil {
+		return err
+	}
+	u.room += more
+	return nil
+}
+
+// spoolLimit is how much may come in at once. Its error is that of freeSpace.
+func (r *Replica) spoolLimit() (int64, error) {
+	free, err := r.freeSpace()
+	if err != nil {
+		return 0, err
+	}
+	if r.cfg.Limits.SpoolBytes > 0 {
+		return r.cfg.Limits.SpoolBytes, nil
+	}
+	return min(free/10, maxSpoolBytes), nil
+}
+
+// freeSpace asks for the room on the disk now. The error is store.ErrNoSpace where it is too full for new mail.
+func (r *Replica) freeSpace() (int64, error) {
+	if r.cfg.FreeBytes == nil {
+		return math.MaxInt64, nil
+	}
+	free, err := r.cfg.FreeBytes()
+	if err != nil {
+		return math.MaxInt64, nil // the readiness loop logs it; not a reason to refuse mail
+	}
+	if free < r.cfg.MinFreeBytes {
+		return 0, fmt.Errorf("%d MiB free, limit %d MiB: %w", free>>20, r.cfg.MinFreeBytes>>20, store.ErrNoSpace)
+	}
+	return free, nil
 }
 
 // Size is how many raw bytes were written.
@@ -120,7 +200,11 @@ func (u *Upload) retain() {
 func (u *Upload) release() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.users--; u.users > 0 || u.encoded == nil {
+	if u.users--; u.users > 0 {
+		return
+	}
+	u.r.uploads.unspool(u.room) // nobody writes any more
+	if u.encoded == nil {
 		return
 	}
 	if err := u.encoded.Close(); err != nil {

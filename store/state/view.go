@@ -106,12 +106,6 @@ func eachAddress(r kv.Reader, f func(address string, value []byte) bool) error {
 	return each(r, key(tabAddress), func(rest, raw []byte) (bool, error) { return f(string(rest), raw), nil })
 }
 
-func eachBody(r kv.Reader, f func(id []byte, email uint64) bool) error {
-	return each(r, key(tabBody), func(rest, raw []byte) (bool, error) {
-		return f(append([]byte{}, rest...), binary.BigEndian.Uint64(raw)), nil
-	})
-}
-
 func loadAlias(r kv.Reader, address string, a *storepb.Alias) (bool, error) {
 	raw, err := r.Get(key(tabAddress, address))
 	if errors.Is(err, kv.ErrNotFound) || err == nil && raw[0] != 'l' {
@@ -479,15 +473,30 @@ func (v *View) Missing(server store.ServerID, limit int) (out []store.BodyID, er
 
 // EachBody walks all live bodies in the order of their ids. An error of f ends the walk and is returned.
 func (v *View) EachBody(f func(store.BodyID, store.EmailID) error) error {
-	var bad error
-	err := eachBody(v, func(raw []byte, email uint64) bool {
-		var id store.BodyID
-		if id, bad = store.BodyIDFromBytes(raw); bad == nil {
-			bad = f(id, store.EmailID(email))
+	return v.EachBodyFrom(store.BodyID{}, f)
+}
+
+// EachBodyFrom is EachBody from an id on, which need not be a live body's.
+func (v *View) EachBodyFrom(from store.BodyID, f func(store.BodyID, store.EmailID) error) error {
+	table := key(tabBody)
+	it, err := v.Iter(key(tabBody, from[:]), after(table))
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		id, err := store.BodyIDFromBytes(it.Key()[len(table):])
+		if err != nil {
+			return err
 		}
-		return bad == nil
-	})
-	return errors.Join(bad, err)
+		if len(it.Value()) != 8 {
+			return fmt.Errorf("the email of body %v: %d bytes: %w", id, len(it.Value()), store.ErrInvalid)
+		}
+		if err := f(id, store.EmailID(binary.BigEndian.Uint64(it.Value()))); err != nil {
+			return err
+		}
+	}
+	return it.Err()
 }
 
 // Tombstones lists up to limit emails without references since before the tick.

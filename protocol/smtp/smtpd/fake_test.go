@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"strconv"
@@ -26,6 +27,7 @@ type fakeStore struct {
 	codes    map[uint64]uint32 // of targets, by account
 	hold     chan struct{}     // when set, AddMessage waits for it
 	aborted  int
+	room     int // of each body in bytes; 0: no limit
 }
 
 type fakeMessage struct {
@@ -37,6 +39,15 @@ type fakeBody struct {
 	bytes.Buffer
 	s    *fakeStore
 	done bool
+}
+
+func (b *fakeBody) Write(p []byte) (int, error) {
+	b.s.mu.Lock()
+	defer b.s.mu.Unlock()
+	if b.s.room > 0 && b.Len()+len(p) > b.s.room {
+		return 0, fmt.Errorf("spool: %w", store.ErrNoSpace)
+	}
+	return b.Buffer.Write(p)
 }
 
 func (b *fakeBody) Abort() {

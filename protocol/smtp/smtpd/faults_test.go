@@ -448,6 +448,32 @@ func TestFullDiskAnswers452(t *testing.T) {
 	c.say("MAIL FROM:<x@remote.example>", "250*")
 }
 
+// A disk that runs full while a message comes in refuses that message, and the session goes on behind it.
+func TestDiskRunsFullWithinAMessage(t *testing.T) {
+	r := start(t, MX, nil)
+	r.store.room = 2000
+	c := r.dial()
+	c.begin("alice@example.test")
+	large := "Subject: x\r\n\r\n" + strings.Repeat("a line of the body\r\n", 20_000)
+	c.say("DATA", "354*")
+	c.send(large + ".\r\n")
+	c.expect("452 4.3.1*")
+	c.mail("alice@example.test")
+	c.send(fmt.Sprintf("BDAT %d LAST\r\n", len(large)) + large)
+	c.expect("452 4.3.1*")
+	c.mail("alice@example.test")
+	c.send(fmt.Sprintf("BDAT %d\r\n", len(large)) + large)
+	c.expect("452 4.3.1*")
+	c.say("RSET", "250*")
+	c.mail("alice@example.test")
+	c.say("DATA", "354*")
+	c.send("Subject: small\r\n\r\nx\r\n.\r\n")
+	c.expect("250*")
+	if n := len(r.store.stored()); n != 1 {
+		t.Errorf("%d messages are stored, want the small one", n)
+	}
+}
+
 // A node that is not ready does not let a login wait for a read barrier, nor take it for a wrong password.
 func TestLoginWhileNotReady(t *testing.T) {
 	r := start(t, Submission, nil)
