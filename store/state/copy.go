@@ -56,6 +56,11 @@ func (b *batch) copyTo(account uint64, src, dst *storepb.Mailbox, uids store.UID
 		res.SrcUids = append(res.SrcUids, uint32(c.uid))
 		res.Placed = append(res.Placed, &storepb.PlacedMessage{Account: account, Mailbox: dst.Id, Uid: uint32(to), UidValidity: dst.UidValidity, Email: e.Email, Modseq: e.Modseq})
 	}
+	if len(list) > 0 {
+		if err := b.saveMailbox(account, dst); err != nil {
+			return nil, err
+		}
+	}
 	if move {
 		if err := b.removeEntries(account, src, list); err != nil {
 			return nil, err
