@@ -70,10 +70,10 @@ func TestNoCommandIsAboutTooManyMessages(t *testing.T) {
 		t.Errorf("%d are unseen", mb.Unseen)
 	}
 	deleteBig := &storepb.Command{Op: &storepb.Command_DeleteMailbox{DeleteMailbox: &storepb.DeleteMailbox{Account: an, Mailbox: archive}}}
-	b.do(&storepb.Command{Op: &storepb.Command_CopyMessages{CopyMessages: &storepb.CopyMessages{Account: an, Mailbox: inbox.Id, DestMailbox: archive, Uids: store.PackUIDs(store.UIDs(7))}}})
+	b.do(&storepb.Command{Op: &storepb.Command_CopyMessages{CopyMessages: &storepb.CopyMessages{Account: an, Mailbox: inbox.Id, DestMailbox: archive, Uids: store.PackUIDs(store.UIDSet{{First: 7, Last: 7}})}}})
 	refused("delete the mailbox", deleteBig)
-	b.do(&storepb.Command{Op: &storepb.Command_Expunge{Expunge: &storepb.Expunge{Account: an, Mailbox: archive, Uids: store.PackUIDs(store.UIDs(1))}}})
+	b.do(&storepb.Command{Op: &storepb.Command_Expunge{Expunge: &storepb.Expunge{Account: an, Mailbox: archive, Uids: store.PackUIDs(store.UIDSet{{First: 1, Last: 1}})}}})
 	b.do(deleteBig)
-	b.do(&storepb.Command{Op: &storepb.Command_Expunge{Expunge: &storepb.Expunge{Account: an, Mailbox: inbox.Id, Uids: store.PackUIDs(store.UIDs(MaxMessages + 1))}}})
+	b.do(&storepb.Command{Op: &storepb.Command_Expunge{Expunge: &storepb.Expunge{Account: an, Mailbox: inbox.Id, Uids: store.PackUIDs(store.UIDSet{{First: MaxMessages + 1, Last: MaxMessages + 1}})}}})
 	b.do(&storepb.Command{Op: &storepb.Command_RemoveAccount{RemoveAccount: &storepb.RemoveAccount{Account: an}}})
 }
