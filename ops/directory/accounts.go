@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/replica"
 	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
 )
@@ -146,16 +147,47 @@ func (d *Directory) setAccount(ctx context.Context, address string, c AccountCha
 	return err
 }
 
-// RemoveAccount removes an account and its mail. store.ErrNotFound.
+// RemoveAccount removes an account and its mail. store.ErrNotFound. Where that is very much mail, the account is suspended, and then its mail
+// goes in parts; if that ends early, the account stays suspended, and RemoveAccount goes on when it is called again. Mail that arrives
+// meanwhile is taken in and removed with the account, as if it had come just before.
 func (d *Directory) RemoveAccount(ctx context.Context, address string) error {
 	a, err := d.find(ctx, address)
 	if err != nil {
 		return err
 	}
-	_, err = d.propose(ctx, "remove account "+a.GetAddress(), func(cmd *storepb.Command) {
+	err = replica.RemoveWhole(ctx, d.cfg.Store.Propose, func(cmd *storepb.Command) {
 		cmd.Op = &storepb.Command_RemoveAccount{RemoveAccount: &storepb.RemoveAccount{Account: a.GetId()}}
+	}, func(ctx context.Context) error {
+		suspended := true
+		if err := d.SetAccount(ctx, a.GetAddress(), AccountChange{Suspended: &suspended}); err != nil {
+			return err
+		}
+		return d.emptyAccount(ctx, store.AccountID(a.GetId()))
 	})
-	return err
+	if err != nil {
+		return fmt.Errorf("remove account %s: %w", a.GetAddress(), err)
+	}
+	return nil
+}
+
+// emptyAccount expunges the mail of all mailboxes.
+func (d *Directory) emptyAccount(ctx context.Context, id store.AccountID) error {
+	var boxes []*storepb.Mailbox
+	if err := d.local(func(v *state.View) (err error) {
+		boxes, err = v.Mailboxes(id)
+		return err
+	}); err != nil {
+		return err
+	}
+	read := func(f func(replica.MailboxReader) error) error {
+		return d.local(func(v *state.View) error { return f(v) })
+	}
+	for _, mb := range boxes {
+		if err := replica.Empty(ctx, d.cfg.Store.Propose, read, id, store.MailboxID(mb.GetId())); err != nil {
+			return fmt.Errorf("empty the mailbox %s: %w", mb.GetName(), err)
+		}
+	}
+	return nil
 }
 
 // find reads an account by its address.

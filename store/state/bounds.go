@@ -20,6 +20,10 @@ const (
 	// MaxTargets is the most targets of one message. As many, without keywords and each with the largest numbers, fit MaxCommandBytes
 	// together with the longest summary and inline body.
 	MaxTargets = 10_000
+	// MaxMessages bounds the entries of mailboxes that one STORE, EXPUNGE, COPY or MOVE looks at, and those that the end of a mailbox or an
+	// account may take along. All other commands wait meanwhile, on every node, and a read barrier does not wait for long: this many take
+	// well under a second. Who has more to do proposes several commands (package replica, split.go).
+	MaxMessages = 20_000
 
 	maxSummaryBytes = 64 << 10
 	maxInlineBytes  = 64 << 10
@@ -27,8 +31,6 @@ const (
 	maxQueueIDBytes = 100
 	// maxEnvelopeBytes: RFC 5321 §4.5.3.1.3 allows a path of 256 octets; SMTPUTF8 and long domains get room.
 	maxEnvelopeBytes = 1000
-	// maxCopies bounds the messages of one COPY or MOVE, whose result names each of them.
-	maxCopies = 200_000
 
 	maxNameBytes     = 1000
 	maxNameDepth     = 20

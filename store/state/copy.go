@@ -1,6 +1,8 @@
 package state
 
 import (
+	"google.golang.org/protobuf/proto"
+
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/storepb"
 )
@@ -29,33 +31,38 @@ func (b *batch) copyTo(account uint64, src, dst *storepb.Mailbox, uids store.UID
 	if err := must(b, key(tabAccount, account), a); err != nil {
 		return nil, err
 	}
-	if res, err := b.checkCopy(a, src, dst, uids, move); res != nil || err != nil {
+	list, res, err := b.choose(account, src.Id, uids)
+	if res != nil || err != nil {
 		return res, err
 	}
-	res := &storepb.Result{}
-	var moved store.UIDSet
-	err := b.entries(account, src.Id, uids, func(uid store.UID, e *storepb.Entry) error {
-		if _, err := b.room(a, e.RawBytes, false); err != nil {
-			return err
-		}
-		if err := b.reference(e.Email, 1); err != nil {
-			return err
-		}
-		e.SaveDateUnixMs = b.cmd.TimeUnixMs
-		to, err := b.enter(account, dst, e)
-		if err != nil {
-			return err
-		}
-		moved.Add(uid)
-		res.SrcUids = append(res.SrcUids, uint32(uid))
-		res.Placed = append(res.Placed, &storepb.PlacedMessage{Account: account, Mailbox: dst.Id, Uid: uint32(to), UidValidity: dst.UidValidity, Email: e.Email, Modseq: e.Modseq})
-		return nil
-	})
+	if res, err := b.checkCopy(a, dst, list, move); res != nil || err != nil {
+		return res, err
+	}
+	cr, err := b.cluster()
 	if err != nil {
 		return nil, err
 	}
+	res = &storepb.Result{}
+	for _, c := range list {
+		if err := b.reference(c.entry.Email, 1, cr.TicksMs); err != nil {
+			return nil, err
+		}
+		e := proto.CloneOf(c.entry) // a move still needs to know what the source was
+		e.SaveDateUnixMs = b.cmd.TimeUnixMs
+		to, err := b.enter(account, dst, e)
+		if err != nil {
+			return nil, err
+		}
+		res.SrcUids = append(res.SrcUids, uint32(c.uid))
+		res.Placed = append(res.Placed, &storepb.PlacedMessage{Account: account, Mailbox: dst.Id, Uid: uint32(to), UidValidity: dst.UidValidity, Email: e.Email, Modseq: e.Modseq})
+	}
+	if len(list) > 0 {
+		if err := b.saveMailbox(account, dst); err != nil {
+			return nil, err
+		}
+	}
 	if move {
-		if _, err := b.removeEntries(account, src, moved, false); err != nil {
+		if err := b.removeEntries(account, src, list); err != nil {
 			return nil, err
 		}
 	}
@@ -63,33 +70,28 @@ func (b *batch) copyTo(account uint64, src, dst *storepb.Mailbox, uids store.UID
 	return res, nil
 }
 
-// checkCopy refuses copies that would not all fit. A move changes nothing of what the account uses.
-func (b *batch) checkCopy(a *storepb.Account, src, dst *storepb.Mailbox, uids store.UIDSet, move bool) (*storepb.Result, error) {
+// checkCopy refuses copies that would not all fit, and counts the others as used. A move is counted down again.
+func (b *batch) checkCopy(a *storepb.Account, dst *storepb.Mailbox, list []chosen, move bool) (*storepb.Result, error) {
 	u := &storepb.Usage{}
 	if _, err := load(b, key(tabUsage, a.Id), u); err != nil {
 		return nil, err
+	}
+	for _, c := range list {
+		u.Bytes, u.Messages = u.Bytes+c.entry.RawBytes, u.Messages+1
 	}
 	l, err := b.limits()
 	if err != nil {
 		return nil, err
 	}
-	n := int64(0)
-	if err := b.entries(a.Id, src.Id, uids, func(_ store.UID, e *storepb.Entry) error {
-		n++
-		u.Bytes, u.Messages = u.Bytes+e.RawBytes, u.Messages+1
-		return nil
-	}); err != nil {
-		return nil, err
-	}
 	switch {
-	case n > maxCopies:
-		return refuse(store.ErrTooLarge, "%d messages, of which one command may copy %d", n, maxCopies), nil
-	case !fits(dst, n):
+	case !fits(dst, int64(len(list))):
 		return refuse(store.ErrTooLarge, "the mailbox %s has no more UIDs", dst.Name), nil
 	case !move && l.over(a, u):
 		return refuse(store.ErrOverQuota, "the copies would exceed the quota"), nil
+	case len(list) == 0:
+		return nil, nil
 	}
-	return nil, nil
+	return nil, b.save(key(tabUsage, a.Id), u)
 }
 
 // fits tells whether a mailbox has UIDs for n more messages (RFC 9051 §2.3.1.1: they are 32 bits wide, and never used again).

@@ -146,8 +146,16 @@ func (b *batch) removeAccount(op *storepb.RemoveAccount) (*storepb.Result, error
 		return refuse(store.ErrNotFound, "there is no such account"), err
 	}
 	var boxes []*storepb.Mailbox
-	if err := eachMailbox(b, a.Id, func(mb *storepb.Mailbox) bool { boxes = append(boxes, mb); return true }); err != nil {
+	messages := uint64(0)
+	if err := eachMailbox(b, a.Id, func(mb *storepb.Mailbox) bool {
+		boxes = append(boxes, mb)
+		messages += uint64(mb.Messages)
+		return true
+	}); err != nil {
 		return nil, err
+	}
+	if messages > MaxMessages {
+		return refuse(store.ErrTooLarge, "the account has %d messages, and at most %d may be left when it is removed", messages, MaxMessages), nil
 	}
 	for _, mb := range boxes {
 		if err := b.dropMailbox(a.Id, mb); err != nil {

@@ -1,12 +1,14 @@
 package state
 
 import (
+	"encoding/binary"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/storepb"
 )
-
-// entriesPage is how many entries of a mailbox are in memory at a time while a command goes through it.
-const entriesPage = 1000
 
 // selected finds a mailbox and the UIDs that a command is about, of those that were given out until now.
 func (b *batch) selected(account, mailbox uint64, packed []byte) (*storepb.Mailbox, store.UIDSet, *storepb.Result, error) {
@@ -46,44 +48,46 @@ func everyUID(mb *storepb.Mailbox) store.UIDSet {
 	return store.UIDSet{{First: 1, Last: store.UID(mb.UidNext - 1)}}
 }
 
-// entries walks the entries of a mailbox that are in the set, in UID order.
-func (b *batch) entries(account, mailbox uint64, uids store.UIDSet, f func(store.UID, *storepb.Entry) error) error {
-	for _, r := range uids {
-		for {
-			next, err := b.entriesOf(account, mailbox, r, f)
-			if err != nil {
-				return err
-			}
-			if next == 0 || next > r.Last {
-				break
-			}
-			r.First = next
-		}
-	}
-	return nil
+// chosen is an entry that a command is about.
+type chosen struct {
+	uid   store.UID
+	entry *storepb.Entry
 }
 
-// entriesOf walks one page of a range, and returns where the next one begins; 0 for none.
-func (b *batch) entriesOf(account, mailbox uint64, r store.UIDRange, f func(store.UID, *storepb.Entry) error) (next store.UID, err error) {
-	type found struct {
-		uid store.UID
-		e   *storepb.Entry
+// choose reads the entries of a mailbox that are in a set, in UID order. Nothing is changed before it has found all of them, so a command
+// over MaxMessages is refused as a whole. A set of more ranges is refused too: to look for each costs something, also where there is none.
+func (b *batch) choose(account, mailbox uint64, uids store.UIDSet) ([]chosen, *storepb.Result, error) {
+	if len(uids) > MaxMessages {
+		return nil, refuse(store.ErrTooLarge, "a set of %d ranges of UIDs, at most %d", len(uids), MaxMessages), nil
 	}
-	var list []found // collected first: f changes what is walked
-	err = eachEntry(b, account, mailbox, r, func(uid store.UID, e *storepb.Entry) bool {
-		list = append(list, found{uid, e})
-		return len(list) < entriesPage
-	})
+	if len(uids) == 0 {
+		return nil, nil, nil
+	}
+	prefix := key(tabEntry, account, mailbox)
+	it, err := b.Iter(entryKey(account, mailbox, uids[0].First), after(prefix))
 	if err != nil {
-		return 0, err
+		return nil, nil, err
 	}
-	for _, x := range list {
-		if err := f(x.uid, x.e); err != nil {
-			return 0, err
+	defer it.Close()
+	var list []chosen
+	for _, r := range uids {
+		for ok := it.SeekGE(entryKey(account, mailbox, r.First)); ok; ok = it.Next() {
+			uid := store.UID(binary.BigEndian.Uint32(it.Key()[len(prefix):]))
+			if uid > r.Last {
+				break
+			}
+			if len(list) == MaxMessages {
+				return nil, refuse(store.ErrTooLarge, "a command about more than %d messages", MaxMessages), nil
+			}
+			e := &storepb.Entry{}
+			if err := proto.Unmarshal(it.Value(), e); err != nil {
+				return nil, nil, fmt.Errorf("decode an entry: %w", err)
+			}
+			list = append(list, chosen{uid, e})
+		}
+		if err := it.Err(); err != nil {
+			return nil, nil, fmt.Errorf("read the entries of mailbox %d: %w", mailbox, err)
 		}
 	}
-	if len(list) < entriesPage {
-		return 0, nil
-	}
-	return list[len(list)-1].uid + 1, nil
+	return list, nil, nil
 }

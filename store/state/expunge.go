@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/storepb"
@@ -15,51 +16,67 @@ func (b *batch) expunge(op *storepb.Expunge) (*storepb.Result, error) {
 	if op.All {
 		uids = everyUID(mb)
 	}
-	gone, err := b.removeEntries(op.Account, mb, uids, op.OnlyDeleted)
-	if err != nil {
+	list, res, err := b.choose(op.Account, mb.Id, uids)
+	if res != nil || err != nil {
+		return res, err
+	}
+	if op.OnlyDeleted {
+		list = slices.DeleteFunc(list, func(c chosen) bool { return store.Flags(c.entry.Flags)&store.FlagDeleted == 0 })
+	}
+	if err := b.removeEntries(op.Account, mb, list); err != nil {
 		return nil, err
+	}
+	var gone store.UIDSet
+	for _, c := range list {
+		gone.Add(c.uid)
 	}
 	return &storepb.Result{Modseq: mb.HighestModseq, Uids: store.PackUIDs(gone)}, nil
 }
 
 // removeEntries takes messages out of a mailbox and counts down their references.
-func (b *batch) removeEntries(account uint64, mb *storepb.Mailbox, uids store.UIDSet, onlyDeleted bool) (store.UIDSet, error) {
-	var gone store.UIDSet
-	next := mb.HighestModseq + 1
+func (b *batch) removeEntries(account uint64, mb *storepb.Mailbox, list []chosen) error {
+	if len(list) == 0 {
+		return nil
+	}
 	u := &storepb.Usage{}
 	if _, err := load(b, key(tabUsage, account), u); err != nil {
-		return nil, err
+		return err
 	}
-	err := b.entries(account, mb.Id, uids, func(uid store.UID, e *storepb.Entry) error {
-		if onlyDeleted && store.Flags(e.Flags)&store.FlagDeleted == 0 {
-			return nil
-		}
-		gone.Add(uid)
-		count(mb, e, -1)
-		u.Bytes, u.Messages = u.Bytes-e.RawBytes, u.Messages-1
-		if err := b.Delete(entryKey(account, mb.Id, uid)); err != nil {
-			return err
-		}
-		if err := b.Delete(changeKey(account, mb.Id, e.Modseq, uid)); err != nil {
-			return err
-		}
-		if err := b.Set(changeKey(account, mb.Id, next, uid), []byte{changeExpunged}); err != nil {
-			return err
-		}
-		return b.reference(e.Email, -1)
-	})
-	if err != nil || len(gone) == 0 {
-		return nil, err
+	cr, err := b.cluster()
+	if err != nil {
+		return err
 	}
-	mb.HighestModseq = next
+	mb.HighestModseq++
+	for _, c := range list {
+		count(mb, c.entry, -1)
+		u.Bytes, u.Messages = u.Bytes-c.entry.RawBytes, u.Messages-1
+		if err := b.removeEntry(account, mb, c); err != nil {
+			return err
+		}
+		if err := b.reference(c.entry.Email, -1, cr.TicksMs); err != nil {
+			return err
+		}
+	}
 	if err := b.save(key(tabUsage, account), u); err != nil {
-		return nil, err
+		return err
 	}
-	return gone, b.saveMailbox(account, mb)
+	return b.saveMailbox(account, mb)
 }
 
-// reference counts how many entries show an email. The last one's end begins its tombstone, and a new one ends it (B7).
-func (b *batch) reference(email uint64, by int64) error {
+// removeEntry replaces an entry by the note that it is gone, under the mailbox's newest mod-sequence.
+func (b *batch) removeEntry(account uint64, mb *storepb.Mailbox, c chosen) error {
+	if err := b.Delete(entryKey(account, mb.Id, c.uid)); err != nil {
+		return err
+	}
+	if err := b.Delete(changeKey(account, mb.Id, c.entry.Modseq, c.uid)); err != nil {
+		return err
+	}
+	return b.Set(changeKey(account, mb.Id, mb.HighestModseq, c.uid), []byte{changeExpunged})
+}
+
+// reference counts how many entries show an email. The last one's end begins its tombstone, at the tick
+// that it is now, and a new one ends it (B7).
+func (b *batch) reference(email uint64, by int64, tick uint64) error {
 	r := &storepb.EmailRefs{}
 	found, err := load(b, key(tabRefs, email), r)
 	if err != nil {
@@ -71,12 +88,8 @@ func (b *batch) reference(email uint64, by int64) error {
 	}
 	switch {
 	case refs == 0:
-		cr, err := b.cluster()
-		if err != nil {
-			return err
-		}
-		r.TombstoneTick = cr.TicksMs
-		if err := b.Set(key(tabTombstone, cr.TicksMs, email), nil); err != nil {
+		r.TombstoneTick = tick
+		if err := b.Set(key(tabTombstone, tick, email), nil); err != nil {
 			return err
 		}
 	case r.Refs == 0:

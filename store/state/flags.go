@@ -27,41 +27,42 @@ func (b *batch) storeFlags(op *storepb.StoreFlags) (*storepb.Result, error) {
 	if !ok {
 		return refuse(store.ErrInvalid, "too many or too long keywords"), nil
 	}
-	res = &storepb.Result{}
+	list, res, err := b.choose(op.Account, mb.Id, uids)
+	if res != nil || err != nil {
+		return res, err
+	}
 	next := mb.HighestModseq + 1
 	var modified store.UIDSet
 	changed := false
-	err = b.entries(op.Account, mb.Id, uids, func(uid store.UID, e *storepb.Entry) error {
+	for _, c := range list {
+		e := c.entry
 		if op.HasUnchangedSince && e.Modseq > op.UnchangedSince {
-			modified.Add(uid)
-			return nil
+			modified.Add(c.uid)
+			continue
 		}
 		flags, kw := newFlags(e, op, keywords)
 		if flags == e.Flags && slices.Equal(kw, e.Keywords) {
-			return nil
+			continue
 		}
 		count(mb, e, -1)
-		if err := b.Delete(changeKey(op.Account, mb.Id, e.Modseq, uid)); err != nil {
-			return err
+		if err := b.Delete(changeKey(op.Account, mb.Id, e.Modseq, c.uid)); err != nil {
+			return nil, err
 		}
 		e.Flags, e.Keywords, e.Modseq = flags, kw, next
 		count(mb, e, 1)
 		changed = true
-		if err := b.Set(changeKey(op.Account, mb.Id, next, uid), []byte{changeFlags}); err != nil {
-			return err
+		if err := b.Set(changeKey(op.Account, mb.Id, next, c.uid), []byte{changeFlags}); err != nil {
+			return nil, err
 		}
-		return b.save(entryKey(op.Account, mb.Id, uid), e)
-	})
-	if err != nil {
-		return nil, err
+		if err := b.save(entryKey(op.Account, mb.Id, c.uid), e); err != nil {
+			return nil, err
+		}
 	}
-	res.Uids = store.PackUIDs(modified)
 	if changed {
 		mb.HighestModseq = next
 		err = b.saveMailbox(op.Account, mb)
 	}
-	res.Modseq = mb.HighestModseq
-	return res, err
+	return &storepb.Result{Modseq: mb.HighestModseq, Uids: store.PackUIDs(modified)}, err
 }
 
 // newFlags are an entry's flags and keywords after a command. Keywords beyond the limit are left out: RFC 9051 §2.3.2 lets a server

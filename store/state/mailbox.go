@@ -168,11 +168,22 @@ func (b *batch) deleteMailbox(op *storepb.DeleteMailbox) (*storepb.Result, error
 	if mb.Name == inbox {
 		return refuse(store.ErrInvalid, "INBOX cannot be deleted"), nil
 	}
+	if mb.Messages > MaxMessages {
+		return refuse(store.ErrTooLarge, "the mailbox has %d messages, and at most %d may be left when it is deleted", mb.Messages, MaxMessages), nil
+	}
 	return &storepb.Result{}, b.dropMailbox(op.Account, mb)
 }
 
+// dropMailbox removes a mailbox with its messages. The caller has made sure that they are at most MaxMessages.
 func (b *batch) dropMailbox(account uint64, mb *storepb.Mailbox) error {
-	if _, err := b.removeEntries(account, mb, everyUID(mb), false); err != nil {
+	list, res, err := b.choose(account, mb.Id, everyUID(mb))
+	if err != nil {
+		return err
+	}
+	if res != nil {
+		return fmt.Errorf("mailbox %d counts %d messages, and has more: the state is damaged", mb.Id, mb.Messages)
+	}
+	if err := b.removeEntries(account, mb, list); err != nil {
 		return err
 	}
 	b.touch(account, 0)
@@ -253,8 +264,8 @@ func (b *batch) moveNames(account uint64, from, to string) (*storepb.Result, err
 
 // emptyInbox renames INBOX: its messages move, and it stays, empty (RFC 9051 §6.3.6).
 func (b *batch) emptyInbox(account uint64, mb *storepb.Mailbox, to string) (*storepb.Result, error) {
-	if mb.Messages > maxCopies {
-		return refuse(store.ErrTooLarge, "INBOX has %d messages, of which one command may move %d", mb.Messages, maxCopies), nil
+	if mb.Messages > MaxMessages {
+		return refuse(store.ErrTooLarge, "INBOX has %d messages, of which one command may move %d", mb.Messages, MaxMessages), nil
 	}
 	if res, err := b.roomForMailbox(account); res != nil || err != nil {
 		return res, err

@@ -118,7 +118,7 @@ func (b *batch) place(t *storepb.Target, email uint64, rawBytes int64) (*storepb
 		return nil, err
 	}
 	p.Uid, p.UidValidity, p.Modseq = uint32(uid), mb.UidValidity, mb.HighestModseq
-	return p, nil
+	return p, b.saveMailbox(t.Account, mb)
 }
 
 // room adds to the account's usage, if its quota allows that.
@@ -136,7 +136,7 @@ func (b *batch) room(a *storepb.Account, rawBytes int64, enforce bool) (bool, er
 	return true, b.save(key(tabUsage, a.Id), u)
 }
 
-// enter gives an entry the mailbox's next UID, and counts it.
+// enter gives an entry the mailbox's next UID, and counts it. The caller saves the mailbox: it may enter many.
 func (b *batch) enter(account uint64, mb *storepb.Mailbox, e *storepb.Entry) (store.UID, error) {
 	uid := store.UID(mb.UidNext)
 	mb.UidNext++
@@ -149,7 +149,7 @@ func (b *batch) enter(account uint64, mb *storepb.Mailbox, e *storepb.Entry) (st
 	if err := b.Set(changeKey(account, mb.Id, e.Modseq, uid), []byte{changeNew}); err != nil {
 		return 0, err
 	}
-	return uid, b.saveMailbox(account, mb)
+	return uid, nil
 }
 
 // count adds (by 1) or takes away (by -1) an entry from the mailbox's figures.

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/quorumail/quorumail/protocol/imap"
+	"github.com/quorumail/quorumail/store/replica"
 )
 
 // stateSet names states of a session (RFC 9051 §3).
@@ -98,6 +99,8 @@ func (s *session) execute(ctx context.Context, cmd *imap.Command) {
 		ans, err = row.run(s, ctx, cmd)
 		if err == nil && s.sel != nil {
 			err = s.update(row.updates, cmd.UID)
+		} else if errors.As(err, new(*replica.PartialError)) && s.sel != nil {
+			err = errors.Join(err, s.update(min(row.updates, updatesNoExpunge), cmd.UID)) // what was done
 		}
 	}
 	s.conclude(cmd, known, ans, err)

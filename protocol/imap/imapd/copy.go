@@ -2,14 +2,15 @@ package imapd
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/quorumail/quorumail/protocol/imap"
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/replica"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
-// copy is COPY and MOVE (RFC 9051 §6.4.7, §6.4.8): one command of the store, so that all messages are copied or none is, and a moved
-// message is never in both mailboxes or in neither.
+// copy is COPY and MOVE (RFC 9051 §6.4.7, §6.4.8). A moved message is never in both mailboxes or in neither.
 func (s *session) copy(ctx context.Context, cmd *imap.Command) (answer, error) {
 	args := cmd.Args.(*imap.CopyArgs)
 	ranges, err := s.sel.resolve(args.Set, cmd.UID)
@@ -20,21 +21,34 @@ func (s *session) copy(ctx context.Context, cmd *imap.Command) (answer, error) {
 	if err != nil || len(ranges) == 0 {
 		return answer{}, err
 	}
-	move := cmd.Name == "MOVE"
-	res, err := s.propose(ctx, "copy messages", func(c *storepb.Command) {
-		c.Op = &storepb.Command_CopyMessages{CopyMessages: &storepb.CopyMessages{Account: uint64(s.account()), Mailbox: uint64(s.sel.id),
-			Uids: store.PackUIDs(s.sel.uidSet(ranges)), DestMailbox: to.GetId(), Move: move}}
-	})
+	op := &storepb.CopyMessages{Account: uint64(s.account()), Mailbox: uint64(s.sel.id), DestMailbox: to.GetId()}
+	if cmd.Name == "MOVE" {
+		return answer{}, s.moveSet(ctx, op, s.sel.uidSet(ranges))
+	}
+	return s.copySet(ctx, op, s.sel.uidSet(ranges))
+}
+
+// copySet copies all messages of a set or none. That takes one command of the store, and so there is a limit.
+func (s *session) copySet(ctx context.Context, op *storepb.CopyMessages, set store.UIDSet) (answer, error) {
+	if set.Len() > replica.MaxCopies {
+		return answer{}, no(imap.CodeLimit, fmt.Sprintf("At most %d messages can be copied at once, nothing was done", replica.MaxCopies))
+	}
+	op.Uids = store.PackUIDs(set)
+	res, err := s.propose(ctx, "copy messages", func(c *storepb.Command) { c.Op = &storepb.Command_CopyMessages{CopyMessages: op} })
 	if err != nil || len(res.GetPlaced()) == 0 {
 		return answer{}, err
 	}
-	code := copyUID(res)
-	if move {
+	return answer{code: copyUID(res)}, nil
+}
+
+// moveSet moves the messages of a set. Where that ends early, the client learns which were moved (RFC 6851 §3.3, §4.3).
+func (s *session) moveSet(ctx context.Context, op *storepb.CopyMessages, set store.UIDSet) error {
+	res, err := replica.Move(ctx, s.proposer("move messages"), op, set)
+	if len(res.GetPlaced()) > 0 {
 		// RFC 9051 §6.4.8: before the EXPUNGE responses, while the numbers still are what the client thinks.
-		s.w.Status("", imap.StatusOK, code, "Moved")
-		return answer{}, nil
+		s.w.Status("", imap.StatusOK, copyUID(res), "Moved")
 	}
-	return answer{code: code}, nil
+	return err
 }
 
 // copyUID pairs the UIDs of the sources with those of the copies (RFC 4315 §3).

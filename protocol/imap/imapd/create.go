@@ -7,6 +7,7 @@ import (
 
 	"github.com/quorumail/quorumail/protocol/imap"
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/replica"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -56,14 +57,19 @@ func (s *session) createOne(ctx context.Context, name, use string) error {
 	return err
 }
 
-// delete: RFC 9051 §6.3.5. Children stay; their parent is then shown as \NonExistent.
+// delete: RFC 9051 §6.3.5. Children stay; their parent is then shown as \NonExistent. A mailbox of very
+// many messages is emptied in parts first; where that ends early, DELETE again goes on.
 func (s *session) delete(ctx context.Context, cmd *imap.Command) (answer, error) {
 	mb, err := s.mailbox(ctx, cmd.Args.(*imap.MailboxArgs).Mailbox)
 	if err != nil {
 		return answer{}, err
 	}
-	_, err = s.propose(ctx, "delete mailbox", func(c *storepb.Command) {
+	end := func(c *storepb.Command) {
 		c.Op = &storepb.Command_DeleteMailbox{DeleteMailbox: &storepb.DeleteMailbox{Account: uint64(s.account()), Mailbox: mb.GetId()}}
+	}
+	err = replica.RemoveWhole(ctx, s.proposer("delete mailbox"), end, func(ctx context.Context) error {
+		read := func(f func(replica.MailboxReader) error) error { return s.view(func(v View) error { return f(v) }) }
+		return replica.Empty(ctx, s.proposer("empty the mailbox"), read, s.account(), store.MailboxID(mb.GetId()))
 	})
 	if err == nil && s.sel != nil && uint64(s.sel.id) == mb.GetId() {
 		s.sel = nil // the client knows what it did

@@ -2,8 +2,10 @@
 //
 // Data flow: a connection is read by an imap.Reader; each command goes through the table of commands.go to its own file. Commands that
 // read look at a snapshot (View) of the node's own state, after a read barrier where a client must see what any node has acknowledged:
-// SELECT, EXAMINE, STATUS, NOOP and the login. Commands that write become one replicated command; the tagged OK leaves when it is
-// committed, durable on a majority of the nodes, and applied here. Messages are streamed from APPEND into a body and from a body into
+// SELECT, EXAMINE, STATUS, NOOP and the login. Commands that write become one replicated command, or several where STORE,
+// EXPUNGE, MOVE or DELETE is about more than replica.PartMessages; the tagged OK leaves when they are committed, durable on a majority of
+// the nodes, and applied here. Where a later one fails, the NO says for how many messages it was done, and those stay done. COPY is always
+// one command, all or nothing, of at most replica.MaxCopies messages. Messages are streamed from APPEND into a body and from a body into
 // FETCH; a session never holds a whole one.
 //
 // What the client knows of its selected mailbox is in selected: the UID of each sequence number and the mod-sequences up to which it was

@@ -7,6 +7,7 @@ import (
 
 	"github.com/quorumail/quorumail/protocol/imap"
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/replica"
 )
 
 // answer is the tagged OK of a command; zero: no code, the usual text.
@@ -63,6 +64,12 @@ var storeReplies = []struct {
 func refusalOf(err error) (r *refusal, known bool) {
 	if errors.As(err, &r) {
 		return r, true
+	}
+	var partial *replica.PartialError
+	if errors.As(err, &partial) {
+		r, known = refusalOf(partial.Err)
+		// Whatever is said of the rest: it was not all, and it was not nothing.
+		return &refusal{r.code, fmt.Sprintf("Done for the first %d messages only; look before trying again", partial.Done)}, known
 	}
 	for i := range storeReplies {
 		if errors.Is(err, storeReplies[i].err) {

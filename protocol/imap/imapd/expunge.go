@@ -5,17 +5,15 @@ import (
 
 	"github.com/quorumail/quorumail/protocol/imap"
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/replica"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
 // expunge is EXPUNGE and UID EXPUNGE (RFC 9051 §6.4.3, §6.4.9). The updates that follow every command tell what is gone.
 func (s *session) expunge(ctx context.Context, cmd *imap.Command) (answer, error) {
-	if deleted, err := s.deleted(); err != nil {
+	// Another node may have acknowledged some that are marked as deleted, and this one must know which, to expunge them in parts.
+	if err := s.barrier(ctx); err != nil {
 		return answer{}, err
-	} else if deleted == 0 { // here; another node may have acknowledged some
-		if err := s.barrier(ctx); err != nil {
-			return answer{}, err
-		}
 	}
 	if !cmd.UID {
 		return answer{}, s.expungeSet(ctx, nil)
@@ -27,25 +25,36 @@ func (s *session) expunge(ctx context.Context, cmd *imap.Command) (answer, error
 	return answer{}, s.expungeSet(ctx, s.sel.uidSet(ranges))
 }
 
-// expungeSet removes the messages of a set that are marked as deleted; of the whole mailbox where the set is nil.
+// expungeSet removes the messages of a set that are marked as deleted; of the whole mailbox where the set is nil: those that are
+// marked as far as this node knows, and still are when the command is applied.
 func (s *session) expungeSet(ctx context.Context, set store.UIDSet) error {
-	deleted, err := s.deleted()
-	if err != nil || deleted == 0 { // spares the log an entry; the session sees its own writes
+	deleted, err := s.deleted(set)
+	if err != nil || len(deleted) == 0 { // spares the log an entry
 		return err
 	}
-	_, err = s.propose(ctx, "expunge", func(c *storepb.Command) {
-		c.Op = &storepb.Command_Expunge{Expunge: &storepb.Expunge{Account: uint64(s.account()), Mailbox: uint64(s.sel.id),
-			Uids: store.PackUIDs(set), OnlyDeleted: true, All: set == nil}}
-	})
+	op := &storepb.Expunge{Account: uint64(s.account()), Mailbox: uint64(s.sel.id), OnlyDeleted: true}
+	_, err = replica.Expunge(ctx, s.proposer("expunge"), op, deleted)
 	return err
 }
 
-// deleted is how many messages are marked as deleted, as far as this node knows.
-func (s *session) deleted() (n uint32, err error) {
+// deleted is which messages of a set are marked as deleted; of the whole mailbox where the set is nil.
+func (s *session) deleted(set store.UIDSet) (deleted store.UIDSet, err error) {
 	err = s.view(func(v View) error {
 		mb, err := v.Mailbox(s.account(), s.sel.id)
-		n = mb.GetDeleted()
-		return err
+		left := mb.GetDeleted()
+		if err != nil || left == 0 { // most often: without a look at the messages
+			return err
+		}
+		return v.Entries(s.account(), s.sel.id, 1, func(uid store.UID, e *storepb.Entry) bool {
+			if !store.Flags(e.GetFlags()).Has(store.FlagDeleted) {
+				return true
+			}
+			if set == nil || set.Contains(uid) {
+				deleted.Add(uid)
+			}
+			left--
+			return left > 0
+		})
 	})
-	return n, err
+	return deleted, err
 }

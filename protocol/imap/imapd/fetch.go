@@ -54,7 +54,7 @@ func (s *session) fetch(ctx context.Context, cmd *imap.Command) (answer, error) 
 		return answer{}, err
 	}
 	plan := planFetch(args, cmd.UID)
-	nowSeen, modseq, err := s.markSeen(ctx, plan, ranges)
+	nowSeen, mine, err := s.markSeen(ctx, plan, ranges)
 	if err != nil {
 		return answer{}, err
 	}
@@ -78,7 +78,7 @@ func (s *session) fetch(ctx context.Context, cmd *imap.Command) (answer, error) 
 	}
 	// The flags that this command set were shown with their messages.
 	known := func(uid uint32, e *storepb.Entry) bool {
-		return nowSeen.Contains(store.UID(uid)) && e.GetModseq() == modseq
+		return nowSeen.Contains(store.UID(uid)) && mine[e.GetModseq()]
 	}
 	if err := s.tell(cmd.UID, known); err != nil {
 		return answer{}, err
@@ -100,9 +100,9 @@ func fetchFailed(err error) error {
 
 // markSeen sets \Seen on the messages that the client is about to read, and says on which. Where that cannot be done now, the client
 // reads all the same: its mail matters more.
-func (s *session) markSeen(ctx context.Context, plan *fetchPlan, ranges []seqRange) (set store.UIDSet, modseq uint64, err error) {
+func (s *session) markSeen(ctx context.Context, plan *fetchPlan, ranges []seqRange) (set store.UIDSet, mine map[uint64]bool, err error) {
 	if !plan.seen || s.sel.readOnly {
-		return nil, 0, nil
+		return nil, nil, nil
 	}
 	var unseen store.UIDSet
 	_, err = s.each(ranges, false, func(it *item) error {
@@ -112,14 +112,14 @@ func (s *session) markSeen(ctx context.Context, plan *fetchPlan, ranges []seqRan
 		return nil
 	})
 	if err != nil || len(unseen) == 0 {
-		return nil, 0, err
+		return nil, nil, err
 	}
-	res, err := s.changeFlags(ctx, unseen, storeModes[imap.StoreAdd], store.FlagSeen, nil)
+	mine, err = s.changeFlags(ctx, unseen, storeModes[imap.StoreAdd], store.FlagSeen, nil)
 	if err != nil {
 		s.log.Warn("mark as seen", "account", s.account(), "err", err)
-		return nil, 0, nil
+		return nil, nil, nil
 	}
-	return unseen, res.GetModseq(), nil
+	return unseen, mine, nil
 }
 
 // show writes the FETCH response of one message.

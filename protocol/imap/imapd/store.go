@@ -8,6 +8,7 @@ import (
 
 	"github.com/quorumail/quorumail/protocol/imap"
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/replica"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -62,6 +63,13 @@ func (s *session) propose(ctx context.Context, what string, fill func(*storepb.C
 		return res, unknown(what, err)
 	}
 	return res, nil
+}
+
+// proposer is propose for what many messages are about: several commands, each with its own time to be done.
+func (s *session) proposer(what string) replica.Proposer {
+	return func(ctx context.Context, fill func(*storepb.Command)) (*storepb.Result, error) {
+		return s.propose(ctx, what, fill)
+	}
 }
 
 // mailboxName brings a client's name into the one form that the store keeps: INBOX in capitals, also above its children, and NFC

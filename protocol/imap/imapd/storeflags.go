@@ -5,6 +5,7 @@ import (
 
 	"github.com/quorumail/quorumail/protocol/imap"
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/replica"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -36,7 +37,7 @@ func (s *session) storeFlags(ctx context.Context, cmd *imap.Command) (answer, er
 		}
 	}
 	set := s.sel.uidSet(ranges)
-	res, err := s.changeFlags(ctx, set, storeModes[args.Op], flags, keywords)
+	mine, err := s.changeFlags(ctx, set, storeModes[args.Op], flags, keywords)
 	if err != nil {
 		return answer{}, err
 	}
@@ -46,7 +47,7 @@ func (s *session) storeFlags(ctx context.Context, cmd *imap.Command) (answer, er
 		}
 		// Without .SILENT all of them are shown below. With it what another client did is shown, and for a message of which that was told
 		// above, also what came of both: the flags must be determinate without a race (RFC 9051 §6.4.6).
-		return !args.Silent || e.GetModseq() == res.GetModseq() && !told[uid]
+		return !args.Silent || mine[e.GetModseq()] && !told[uid]
 	}
 	missing := false
 	if !args.Silent {
@@ -67,9 +68,13 @@ func (s *session) storeFlags(ctx context.Context, cmd *imap.Command) (answer, er
 	return answer{}, nil
 }
 
-func (s *session) changeFlags(ctx context.Context, set store.UIDSet, mode uint32, flags store.Flags, keywords []string) (*storepb.Result, error) {
-	return s.propose(ctx, "store flags", func(c *storepb.Command) {
-		c.Op = &storepb.Command_StoreFlags{StoreFlags: &storepb.StoreFlags{Account: uint64(s.account()), Mailbox: uint64(s.sel.id),
-			Uids: store.PackUIDs(set), Mode: mode, Flags: uint32(flags), Keywords: keywords}}
-	})
+// changeFlags answers the mod-sequences that the change gave to messages: one for each part of a large set.
+func (s *session) changeFlags(ctx context.Context, set store.UIDSet, mode uint32, flags store.Flags, keywords []string) (map[uint64]bool, error) {
+	op := &storepb.StoreFlags{Account: uint64(s.account()), Mailbox: uint64(s.sel.id), Mode: mode, Flags: uint32(flags), Keywords: keywords}
+	parts, err := replica.StoreFlags(ctx, s.proposer("store flags"), op, set)
+	mine := map[uint64]bool{}
+	for _, res := range parts {
+		mine[res.GetModseq()] = true
+	}
+	return mine, err
 }
