@@ -67,8 +67,8 @@ type stackNodeUp struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // of what runs and asks in it
 
-	counted int // checkpoints of stack.checkpoints
-	unsure  int // inline bodies that the crash before took
+	counted int                // checkpoints of stack.checkpoints
+	unsure  []state.UnsureBody // inline bodies that the crash before took
 
 	mu    sync.Mutex
 	ended error // why it ended itself; guarded by mu
@@ -183,7 +183,10 @@ func (p *stackNode) start(j *joiner) error {
 		p.s.net.PowerOff(p.name)
 		return errors.Join(err, u.why())
 	}
-	p.s.again += u.unsure
+	if err := u.inlineIsBack(); err != nil {
+		p.s.t.Errorf("%s: %v", p.name, err)
+	}
+	p.s.again += len(u.unsure)
 	u.run("replica", u.replica.Run)
 	u.run("membership", u.members.Run)
 	p.mu.Lock()
@@ -199,20 +202,19 @@ func (u *stackNodeUp) open(j *joiner, creds credentials) error {
 	if err := os.MkdirAll(filepath.Join(u.cfg.DataDir, "blobs"), 0o700); err != nil { // for spools
 		return err
 	}
-	gone, err := u.machine.UnsureInline()
-	u.unsure = len(gone)
-	if err == nil {
+	var err error
+	if u.unsure, err = u.machine.UnsureInline(); err == nil {
 		err = u.openCluster(u.ctx, creds, j)
 	}
 	if err != nil {
 		return errors.Join(err, u.machine.Close(), u.blobs.Close())
 	}
-	return u.inlineIsBack(gone)
+	return nil
 }
 
 // inlineIsBack demands that the bodies that a crash took are there again, as far as the node's own log holds them.
-func (u *stackNodeUp) inlineIsBack(gone []state.UnsureBody) error {
-	for _, b := range gone {
+func (u *stackNodeUp) inlineIsBack() error {
+	for _, b := range u.unsure {
 		has, err := u.blobs.Has(b.ID)
 		if err != nil {
 			return err
