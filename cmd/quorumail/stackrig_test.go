@@ -107,7 +107,7 @@ func inStack(t *testing.T, nodes, entries int, f func(t *testing.T, s *stack)) {
 			t.Fatal(err)
 		}
 		s := &stack{t: t, rng: rand.New(rand.NewPCG(seed, 0)), net: clustertest.NewNetwork(rand.New(rand.NewPCG(seed, 1))), ca: ca, dir: dir, entries: entries,
-			ledger: stackLedger{sent: map[string]*stackMessage{}}}
+			ledger: stackLedger{sent: map[string]*stackMessage{}, rng: rand.New(rand.NewPCG(seed, 2))}}
 		defer s.close()
 		s.found()
 		for i := 2; i <= nodes; i++ {
@@ -445,6 +445,7 @@ func (m *stackMessage) denied() bool {
 type stackLedger struct {
 	mu   sync.Mutex
 	sent map[string]*stackMessage // by subject; guarded by mu
+	rng  *rand.Rand               // of the messages, which are made in many goroutines; guarded by mu
 }
 
 // inlineRaw and besideRaw are bytes of messages that travel inside the command and beside the log.
@@ -468,7 +469,7 @@ func (s *stack) add(name string, size int) *stackMessage {
 	m := &stackMessage{raw: make([]byte, size), inline: size < 4096}
 	s.ledger.mu.Lock()
 	for i := range m.raw { // what does not compress
-		m.raw[i] = byte(s.rng.Uint32())
+		m.raw[i] = byte(s.ledger.rng.Uint32())
 	}
 	subject := fmt.Sprintf("Subject: m%d\r\n", len(s.ledger.sent))
 	copy(m.raw, subject)
