@@ -8,5 +8,6 @@
 // would have it, and arrives when the link heals), slow and narrow links, connections that are reset; disks that forget what was not
 // synced, and their folders' entries; processes that are killed at any time, and that end themselves.
 //
-// What is checked: see Cluster.Check.
+// What is checked: see Cluster.Check. The machine of the stories is a toy; cmd/quorumail/stack_test.go puts whole nodes, with
+// the real state and bodies, on the same network.
 package clustertest

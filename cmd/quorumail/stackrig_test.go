@@ -67,8 +67,8 @@ type stackNodeUp struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // of what runs and asks in it
 
-	counted int // checkpoints of stack.checkpoints
-	unsure  int // inline bodies that the crash before took
+	counted int                // checkpoints of stack.checkpoints
+	unsure  []state.UnsureBody // inline bodies that the crash before took
 
 	mu    sync.Mutex
 	ended error // why it ended itself; guarded by mu
@@ -107,7 +107,7 @@ func inStack(t *testing.T, nodes, entries int, f func(t *testing.T, s *stack)) {
 			t.Fatal(err)
 		}
 		s := &stack{t: t, rng: rand.New(rand.NewPCG(seed, 0)), net: clustertest.NewNetwork(rand.New(rand.NewPCG(seed, 1))), ca: ca, dir: dir, entries: entries,
-			ledger: stackLedger{sent: map[string]*stackMessage{}}}
+			ledger: stackLedger{sent: map[string]*stackMessage{}, rng: rand.New(rand.NewPCG(seed, 2))}}
 		defer s.close()
 		s.found()
 		for i := 2; i <= nodes; i++ {
@@ -183,7 +183,10 @@ func (p *stackNode) start(j *joiner) error {
 		p.s.net.PowerOff(p.name)
 		return errors.Join(err, u.why())
 	}
-	p.s.again += u.unsure
+	if err := u.inlineIsBack(); err != nil {
+		p.s.t.Errorf("%s: %v", p.name, err)
+	}
+	p.s.again += len(u.unsure)
 	u.run("replica", u.replica.Run)
 	u.run("membership", u.members.Run)
 	p.mu.Lock()
@@ -199,20 +202,19 @@ func (u *stackNodeUp) open(j *joiner, creds credentials) error {
 	if err := os.MkdirAll(filepath.Join(u.cfg.DataDir, "blobs"), 0o700); err != nil { // for spools
 		return err
 	}
-	gone, err := u.machine.UnsureInline()
-	u.unsure = len(gone)
-	if err == nil {
+	var err error
+	if u.unsure, err = u.machine.UnsureInline(); err == nil {
 		err = u.openCluster(u.ctx, creds, j)
 	}
 	if err != nil {
 		return errors.Join(err, u.machine.Close(), u.blobs.Close())
 	}
-	return u.inlineIsBack(gone)
+	return nil
 }
 
 // inlineIsBack demands that the bodies that a crash took are there again, as far as the node's own log holds them.
-func (u *stackNodeUp) inlineIsBack(gone []state.UnsureBody) error {
-	for _, b := range gone {
+func (u *stackNodeUp) inlineIsBack() error {
+	for _, b := range u.unsure {
 		has, err := u.blobs.Has(b.ID)
 		if err != nil {
 			return err
@@ -443,6 +445,7 @@ func (m *stackMessage) denied() bool {
 type stackLedger struct {
 	mu   sync.Mutex
 	sent map[string]*stackMessage // by subject; guarded by mu
+	rng  *rand.Rand               // of the messages, which are made in many goroutines; guarded by mu
 }
 
 // inlineRaw and besideRaw are bytes of messages that travel inside the command and beside the log.
@@ -466,7 +469,7 @@ func (s *stack) add(name string, size int) *stackMessage {
 	m := &stackMessage{raw: make([]byte, size), inline: size < 4096}
 	s.ledger.mu.Lock()
 	for i := range m.raw { // what does not compress
-		m.raw[i] = byte(s.rng.Uint32())
+		m.raw[i] = byte(s.ledger.rng.Uint32())
 	}
 	subject := fmt.Sprintf("Subject: m%d\r\n", len(s.ledger.sent))
 	copy(m.raw, subject)
