@@ -56,7 +56,9 @@ func TestNoCommandIsAboutTooManyMessages(t *testing.T) {
 	for i := range store.UID(MaxMessages + 1) {
 		gaps.Add(2*i + 1)
 	}
-	b.do(&storepb.Command{Op: &storepb.Command_StoreFlags{StoreFlags: &storepb.StoreFlags{Account: an, Mailbox: archive, Uids: store.PackUIDs(gaps)}}}) // it gave out no UIDs
+	if _, res, err := (&batch{}).choose(an, inbox.Id, gaps); err != nil || res.GetCode() != codeOf(store.ErrTooLarge) {
+		t.Errorf("a set of too many ranges: %v, %v", res, err)
+	}
 	if mb := b.inbox(an); mb.HighestModseq != inbox.HighestModseq || mb.Messages != MaxMessages+1 || mb.Unseen != MaxMessages+1 {
 		t.Errorf("refused commands made %v of %v", mb, inbox)
 	}
