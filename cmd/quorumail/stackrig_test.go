@@ -514,8 +514,8 @@ func (s *stack) load(besideEvery int, names ...string) (stop func()) {
 	quit := make(chan struct{})
 	var wg sync.WaitGroup
 	for i, name := range names {
-		rng := rand.New(rand.NewPCG(s.rng.Uint64(), uint64(i)))
 		for range 2 {
+			rng := rand.New(rand.NewPCG(s.rng.Uint64(), uint64(i)))
 			wg.Add(1)
 			go func() {
 				defer wg.Done()
