@@ -129,7 +129,7 @@ func TestB4ReplacedStackVotesWhenItHoldsEveryBody(t *testing.T) {
 		s.mustAdd("n2", 6)
 		anew := s.join("n4", func(*stackNode) { s.split(transport.ProtoBulk, "n4") })
 		s.until("the leader asks it for its bodies", func() bool {
-			n, err := s.node("n1").up().replica.MissingAt(t.Context(), store.ServerID(anew.id.ID))
+			n, _, err := s.node("n1").up().replica.MissingAt(t.Context(), store.ServerID(anew.id.ID))
 			return err == nil && n == 40
 		})
 		time.Sleep(30 * time.Second) // by the bubble's clock: long enough for any promotion
