@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/quorumail/quorumail/store"
 )
 
@@ -35,7 +37,7 @@ func TestMemberThatDoesNotVoteGetsBodies(t *testing.T) {
 
 // TestMissingAtUnderLoad: a server that always lacks the latest bodies for a moment lacks none of those that were there when it was asked.
 func TestMissingAtUnderLoad(t *testing.T) {
-	c := newTestCluster(t, func(c *Config) { c.Intervals.Fetch = 500 * time.Millisecond; c.Limits.StreamsPerPeer = 4 })
+	c := newTestCluster(t, func(c *Config) { c.Intervals.Fetch, c.Intervals.Straggler = 500*time.Millisecond, 20*time.Millisecond })
 	account := c.account()
 	c.setVoters([]store.ServerID{"n1", "n2"}, "n3")
 	n := c.nodes[2]
@@ -144,8 +146,16 @@ func TestRepairGoesOnBehindAFailure(t *testing.T) {
 	n := c.nodes[2]
 	n.down.Store(true)
 	const bodies = fetchBatch + 3 // so that there is a batch behind the one that fails
+	var g errgroup.Group
+	g.SetLimit(16)
 	for range bodies {
-		c.nodes[0].mustAdd(account, message(9_000))
+		g.Go(func() error {
+			_, _, err := c.nodes[0].add(context.Background(), account, message(9_000))
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
 	}
 	if err := n.ReadBarrier(context.Background()); err != nil {
 		t.Fatal(err)
@@ -163,6 +173,7 @@ func TestRepairGoesOnBehindAFailure(t *testing.T) {
 	n.down.Store(false)
 	c.wait("the last of them", func() bool { return n.has(last) && c.nodes[0].missing("n3") == 1 })
 	c.nodes[0].giveBack(t, nowhere, kept)
+	poke(n.fetchNow) // after so many failures it would look again only in some time
 	c.wait("that which was nowhere", func() bool { return n.has(nowhere) })
 }
 
