@@ -139,7 +139,7 @@ func TestAbsentFromGoesOn(t *testing.T) {
 	}
 }
 
-// TestRepairGoesOnBehindAFailure: bodies that no peer has do not keep the others from being fetched, neither of a checkpoint nor noted ones.
+// TestRepairGoesOnBehindAFailure: a whole batch of bodies that no peer has does not keep the others from being fetched.
 func TestRepairGoesOnBehindAFailure(t *testing.T) {
 	c := newTestCluster(t)
 	account := c.account()
@@ -166,15 +166,22 @@ func TestRepairGoesOnBehindAFailure(t *testing.T) {
 	if err != nil || len(missing) != bodies {
 		t.Fatalf("%d bodies noted as missing, %v", len(missing), err)
 	}
-	nowhere, last := missing[0], missing[bodies-1]
-	kept := c.nodes[0].takeAway(t, nowhere)
-	c.wait("both copies", func() bool { return c.nodes[1].has(nowhere) })
-	c.nodes[1].takeAway(t, nowhere)
+	kept := map[store.BodyID][]byte{} // a whole batch, so that all of it fails again and again
+	for _, id := range missing[:fetchBatch] {
+		c.wait("both copies", func() bool { return c.nodes[0].has(id) && c.nodes[1].has(id) })
+		kept[id] = c.nodes[0].takeAway(t, id)
+		c.nodes[1].takeAway(t, id)
+	}
 	n.down.Store(false)
-	c.wait("the last of them", func() bool { return n.has(last) && c.nodes[0].missing("n3") == 1 })
-	c.nodes[0].giveBack(t, nowhere, kept)
 	poke(n.fetchNow) // after so many failures it would look again only in some time
-	c.wait("that which was nowhere", func() bool { return n.has(nowhere) })
+	c.wait("those behind", func() bool {
+		return !slices.ContainsFunc(missing[fetchBatch:], func(id store.BodyID) bool { return !n.has(id) }) && c.nodes[0].missing("n3") == fetchBatch
+	})
+	for id, raw := range kept {
+		c.nodes[0].giveBack(t, id, raw)
+	}
+	poke(n.fetchNow)
+	c.wait("those that were nowhere", func() bool { return c.nodes[0].missing("n3") == 0 })
 }
 
 // TestMissingAnswer: what is not a list of bodies is refused, and of very many only the first are named.
