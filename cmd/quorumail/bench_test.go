@@ -166,3 +166,44 @@ func rssMiB(b *testing.B, pid int) float64 {
 	b.Fatal("no VmRSS")
 	return 0
 }
+
+// BenchmarkMillion fills a cluster with 1,000,000 messages of 1 KiB and tells what a node needs to hold them, and how long it takes to serve
+// again after kill -9. It takes a quarter of an hour, so it runs with QUORUMAIL_SOAK=1 only; QUORUMAIL_MESSAGES is another number.
+func BenchmarkMillion(b *testing.B) {
+	if os.Getenv("QUORUMAIL_SOAK") == "" {
+		b.Skip("takes a quarter of an hour: set QUORUMAIL_SOAK=1")
+	}
+	total := 1_000_000
+	if s := os.Getenv("QUORUMAIL_MESSAGES"); s != "" {
+		var err error
+		if total, err = strconv.Atoi(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+	c := startCluster(b, 3, 16)
+	o := bench.Options{Clients: 128, SizeBytes: 1 << 10, Seed: 1, Messages: total}
+	for _, n := range c.Nodes {
+		o.SMTP, o.IMAP = append(o.SMTP, n.SMTP), append(o.IMAP, n.IMAP)
+	}
+	for _, a := range c.Accounts {
+		o.Accounts = append(o.Accounts, bench.Account{Address: a.Address, Password: a.Password})
+	}
+	r, err := bench.Run(b.Context(), o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var most float64
+	for i := range c.Nodes {
+		most = max(most, rssMiB(b, c.pid(i)))
+	}
+	c.kill(1)
+	begun := time.Now()
+	c.restart(1) // returns when the node serves
+	took := time.Since(begun)
+	c.untilCaughtUp(b, 1)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(r.PerSecond, "delivered/s")
+	b.ReportMetric(most, "RSS-MiB")
+	b.ReportMetric(rssMiB(b, c.pid(1)), "RSS-MiB-after-restart")
+	b.ReportMetric(took.Seconds(), "restart-s")
+}
