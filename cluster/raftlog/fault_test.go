@@ -297,6 +297,7 @@ func TestCrashesForgetNothing(t *testing.T) {
 	for n := range crashes {
 		var after *vfs.MemFS
 		left := rng.IntN(60)
+		lost := rand.New(rand.NewPCG(rng.Uint64(), 0)) // raft-wal writes in a goroutine of its own
 		var mu sync.Mutex
 		fsys := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 			if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
@@ -306,7 +307,7 @@ func TestCrashesForgetNothing(t *testing.T) {
 			defer mu.Unlock()
 			if left--; left < 0 {
 				if after == nil {
-					after = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
+					after = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: lost.IntN(101), RNG: lost})
 				}
 				return errDisk
 			}

@@ -87,10 +87,10 @@ func OpenPebble(config PebbleConfig) (_ Store, err error) {
 			return nil, err
 		}
 	}
-	opening := true // errors while opening are returned, and stop nobody
+	var opened atomic.Bool // before that, errors are returned, and stop nobody
 	s := &pebbleStore{readOnly: c.ReadOnly}
 	s.fs = durable.NewFailStop(durable.Markers{FS: c.FS}, c.Dir, func(err error) {
-		if !opening {
+		if opened.Load() {
 			c.OnFatal(fmt.Errorf("key-value store %s: %w", c.Dir, err))
 		}
 	})
@@ -109,7 +109,7 @@ func OpenPebble(config PebbleConfig) (_ Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, err)
 	}
-	opening = false
+	opened.Store(true)
 	s.db = db
 	if err := s.fs.Err(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open key-value store %s: %w", c.Dir, err), db.Close())

@@ -180,14 +180,21 @@ func (c *crashBench) open(fs *vfs.MemFS) error {
 
 // hash is that of the node's state, which only reads.
 func (c *crashBench) hash() (index uint64, hash string, err error) {
+	type answer struct {
+		index uint64
+		hash  string
+	}
+	told := make(chan answer, 1) // what is left where it is may still write
 	err = c.call(func(m *Machine, _ *blob.Disk) error {
 		i, h, err := m.Hash()
-		if err == nil {
-			index, hash = i, h
-		}
+		told <- answer{i, h}
 		return err
 	})
-	return index, hash, err
+	if err != nil {
+		return 0, "", err
+	}
+	a := <-told
+	return a.index, a.hash, nil
 }
 
 // recover does what a node does when it starts, and checks what it found.
