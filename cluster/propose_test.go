@@ -227,8 +227,9 @@ func TestNothingHangsWhenTheNodeStops(t *testing.T) {
 		}
 	}
 	errs := make(chan error, 2)
-	go func() { errs <- m.Propose(t.Context(), []byte("x")) }() // contexts without a deadline
-	go func() { errs <- m.ReadBarrier(t.Context()) }()
+	node := m.Node
+	go func() { errs <- node.Propose(t.Context(), []byte("x")) }() // contexts without a deadline
+	go func() { errs <- node.ReadBarrier(t.Context()) }()
 	l.until("the proposal waits", func() bool { m.own.mu.Lock(); defer m.own.mu.Unlock(); return m.own.n == 1 })
 	l.stop(m)
 	for range 2 {

@@ -75,6 +75,8 @@ func (g guest) SaveKeys(_ context.Context, k gossip.Keys, create bool) error {
 }
 
 func (g guest) Handle(method string, h func(context.Context, cluster.ServerID, []byte) ([]byte, error)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.handlers[g.id][method] = h
 }
 
