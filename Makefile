@@ -7,7 +7,7 @@ VERSION   := $(or $(shell git describe --always --dirty 2>/dev/null),devel)
 # Packages that have goroutines; cmd/quorumail is left out, since its tests run whole processes, which the race detector does not see into.
 RACE := $(addsuffix /...,$(addprefix ./,$(wildcard cluster store protocol queue ops jepsen)))
 
-.PHONY: help build run test race fuzz check rfc bench soak proto clean race-packages
+.PHONY: help build run test race fuzz check rfc bench soak proto clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,9 +26,6 @@ test: ## run every test; on Debian, as root, installs what the tests need
 race: ## run the tests of what has goroutines under the race detector
 	@.ci/tools go cc
 	CGO_ENABLED=1 go test -race -timeout 45m $(RACE)
-
-race-packages:
-	@echo $(RACE)
 
 fuzz: ## run each fuzz target for FUZZTIME (5s)
 	@.ci/tools go
