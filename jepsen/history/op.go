@@ -94,7 +94,7 @@ type Run struct {
 	Nemesis  []string      `json:"nemesis"`
 	Nodes    int           `json:"nodes"`
 	Time     time.Duration `json:"time"`
-	Command  string        `json:"command"` // which repeats it
+	Args     []string      `json:"args"` // of "jepsen run", which repeats it
 	Version  string        `json:"version"` // of the program under test
 	Began    time.Time     `json:"began"`
 }
