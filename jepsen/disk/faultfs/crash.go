@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,12 +34,31 @@ const sectorBytes = 512
 // Loss counts what a crash did to the unsafe changes. A write of which some sectors survived counts as lost.
 type Loss struct{ Kept, Lost int }
 
-// Crash ends the mount as a loss of power does, and leaves in the backing folder what keep chooses. The programs that used the mount must
-// have ended.
-func (d *Disk) Crash(keep Keep) (Loss, error) {
+// Cut is the moment in which the power goes: what is done afterwards fails with EIO and does not count, and what waits or hangs fails too.
+// The programs may still run; when they have ended, Crash chooses what was kept.
+func (d *Disk) Cut() {
 	d.mu.Lock()
-	d.off = true
-	d.mu.Unlock()
+	defer d.mu.Unlock()
+	if !d.off {
+		d.off = true
+		close(d.dark)
+	}
+}
+
+// enter locks the disk for a change, unless the power is lost.
+func (d *Disk) enter() syscall.Errno {
+	d.mu.Lock()
+	if d.off {
+		d.mu.Unlock()
+		return syscall.EIO
+	}
+	return 0
+}
+
+// Crash ends the mount as a loss of power does, now or when Cut was called, and leaves in the backing folder what keep chooses. The programs
+// that used the mount must have ended.
+func (d *Disk) Crash(keep Keep) (Loss, error) {
+	d.Cut()
 	if err := d.unmount(); err != nil {
 		return Loss{}, fmt.Errorf("unmount %s (does a program still use it?): %w", d.cfg.Mount, err)
 	}

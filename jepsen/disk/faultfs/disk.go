@@ -30,11 +30,14 @@ type Config struct {
 type Disk struct {
 	cfg    Config
 	server *fuse.Server
+	root   *node
 	grave  *folder
+	dark   chan struct{} // closed when the power is lost
 
 	mu      sync.Mutex
 	off     bool               // power is lost: nothing works; guarded by mu
 	free    int64              // bytes that Statfs says are free; negative for those of the backing folder; guarded by mu
+	limited bool               // free is a limit, and kept up to date; guarded by mu
 	rng     *rand.Rand         // guarded by mu
 	rules   []*rule            // guarded by mu
 	seq     uint64             // of the newest change; guarded by mu
@@ -74,7 +77,7 @@ func Mount(cfg Config) (*Disk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the grave: %w", err)
 	}
-	d := &Disk{cfg: cfg, free: -1, grave: &folder{fd: fd, path: grave}, rng: rand.New(rand.NewPCG(cfg.Seed, 0)), files: map[uint64]*file{}, folders: map[uint64]*folder{}}
+	d := &Disk{cfg: cfg, free: -1, dark: make(chan struct{}), grave: &folder{fd: fd, path: grave}, rng: rand.New(rand.NewPCG(cfg.Seed, 0)), files: map[uint64]*file{}, folders: map[uint64]*folder{}}
 	if err := d.serve(); err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
@@ -95,7 +98,7 @@ func (d *Disk) serve() error {
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", d.cfg.Mount, err)
 	}
-	d.server = server
+	d.server, d.root = server, root
 	return nil
 }
 
@@ -105,12 +108,48 @@ func (d *Disk) Unmount() error {
 	return err
 }
 
-// SetFree makes the file system say that so many bytes are free; negative for as many as under the backing folder. It limits nothing: a
-// Rule with ENOSPC does.
+// SetFree makes the file system say that so many bytes are free; negative for as many as under the backing folder. It limits nothing: Limit
+// and a Rule with ENOSPC do.
 func (d *Disk) SetFree(bytes int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.free = bytes
+	d.free, d.limited = bytes, false
+}
+
+// Limit lets files grow by so many bytes in all, and then answers ENOSPC; removing and cutting files makes room again. Negative ends it.
+// Names need no room, but are not made when there is none.
+func (d *Disk) Limit(bytes int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.free, d.limited = bytes, bytes >= 0
+}
+
+// room is how many of the wanted bytes fit. Called with d.mu held.
+func (d *Disk) room(want int64) int64 {
+	if !d.limited {
+		return want
+	}
+	return min(want, max(d.free, 0))
+}
+
+// full tells whether no name can be made. Called with d.mu held.
+func (d *Disk) full() bool { return d.limited && d.free <= 0 }
+
+// grew notes that so many bytes more are used. Called with d.mu held.
+func (d *Disk) grew(bytes int64) {
+	if d.limited {
+		d.free -= bytes
+	}
+}
+
+// DropCaches makes the kernel ask again for what it has read, so that a rule about reads has something to do.
+func (d *Disk) DropCaches() { dropCaches(d.root.EmbeddedInode()) }
+
+func dropCaches(n *fs.Inode) {
+	_ = n.NotifyContent(0, 0) // the kernel may have forgotten the inode already
+	for _, child := range n.Children() {
+		dropCaches(child)
+	}
 }
 
 // Unsafe counts the changes that a crash might forget now.

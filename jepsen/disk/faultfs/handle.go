@@ -53,6 +53,9 @@ func (d *Disk) resize(f *file, size int64) error {
 	if size == st.Size() {
 		return nil
 	}
+	if more := size - st.Size(); more > 0 && d.room(more) < more {
+		return syscall.ENOSPC
+	}
 	c := &byteChange{f: f, off: size, oldSize: st.Size(), newSize: size}
 	if size < c.oldSize {
 		c.old = make([]byte, c.oldSize-size)
@@ -63,16 +66,24 @@ func (d *Disk) resize(f *file, size int64) error {
 	if err := f.back.Truncate(size); err != nil {
 		return err
 	}
+	d.grew(c.newSize - c.oldSize)
 	c.seq = d.nextSeq()
 	f.changes = append(f.changes, c)
 	return nil
 }
 
-// write is called with d.mu held.
+// write writes as much as there is room for. Called with d.mu held.
 func (d *Disk) write(f *file, b []byte, off int64) (int, error) {
 	st, err := f.back.Stat()
 	if err != nil {
 		return 0, err
+	}
+	if more := off + int64(len(b)) - st.Size(); more > 0 {
+		fits := int64(len(b)) - more + d.room(more)
+		if fits <= 0 && len(b) > 0 {
+			return 0, syscall.ENOSPC
+		}
+		b = b[:fits]
 	}
 	c := &byteChange{f: f, off: off, oldSize: st.Size(), new: slices.Clone(b)}
 	if off < c.oldSize {
@@ -85,14 +96,15 @@ func (d *Disk) write(f *file, b []byte, off int64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	d.grew(max(off+int64(len(b))-c.oldSize, 0))
 	c.seq = d.nextSeq()
 	f.changes = append(f.changes, c)
 	return n, nil
 }
 
 // Read reads what was written, safe or not.
-func (h *handle) Read(_ context.Context, b []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	r, errno := h.d.obey("read", h.path)
+func (h *handle) Read(ctx context.Context, b []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+	r, errno := h.d.obey(ctx, "read", h.path)
 	if failed(errno) {
 		return nil, errno
 	}
@@ -110,9 +122,11 @@ func (h *handle) Read(_ context.Context, b []byte, off int64) (fuse.ReadResult, 
 }
 
 // Write writes into the backing file and the journal.
-func (h *handle) Write(_ context.Context, b []byte, off int64) (uint32, syscall.Errno) {
-	r, errno := h.d.obey("write", h.path)
-	h.d.mu.Lock()
+func (h *handle) Write(ctx context.Context, b []byte, off int64) (uint32, syscall.Errno) {
+	r, errno := h.d.obey(ctx, "write", h.path)
+	if dark := h.d.enter(); failed(dark) {
+		return 0, dark
+	}
 	defer h.d.mu.Unlock()
 	if failed(errno) {
 		if r != nil && r.Short {
@@ -125,14 +139,16 @@ func (h *handle) Write(_ context.Context, b []byte, off int64) (uint32, syscall.
 }
 
 // Allocate extends the file by zeros; it reserves nothing.
-func (h *handle) Allocate(_ context.Context, off, size uint64, mode uint32) syscall.Errno {
+func (h *handle) Allocate(ctx context.Context, off, size uint64, mode uint32) syscall.Errno {
 	if mode&^unix.FALLOC_FL_KEEP_SIZE != 0 {
 		return syscall.EOPNOTSUPP
 	}
-	if errno := h.allow("write"); failed(errno) || mode != 0 {
+	if errno := h.allow(ctx, "write"); failed(errno) || mode != 0 {
 		return errno
 	}
-	h.d.mu.Lock()
+	if errno := h.d.enter(); failed(errno) {
+		return errno
+	}
 	defer h.d.mu.Unlock()
 	st, err := h.f.back.Stat()
 	if err != nil || int64(off+size) <= st.Size() {
@@ -141,15 +157,17 @@ func (h *handle) Allocate(_ context.Context, off, size uint64, mode uint32) sysc
 	return refuse(h.d.resize(h.f, int64(off+size)))
 }
 
-func (h *handle) allow(op string) syscall.Errno {
-	_, errno := h.d.obey(op, h.path)
+func (h *handle) allow(ctx context.Context, op string) syscall.Errno {
+	_, errno := h.d.obey(ctx, op, h.path)
 	return errno
 }
 
 // Fsync makes the file's bytes safe.
-func (h *handle) Fsync(context.Context, uint32) syscall.Errno {
-	r, errno := h.d.obey("fsync", h.path)
-	h.d.mu.Lock()
+func (h *handle) Fsync(ctx context.Context, _ uint32) syscall.Errno {
+	r, errno := h.d.obey(ctx, "fsync", h.path)
+	if dark := h.d.enter(); failed(dark) {
+		return dark
+	}
 	defer h.d.mu.Unlock()
 	if failed(errno) {
 		if r != nil && r.Forget {
@@ -226,12 +244,14 @@ func (h *folderHandle) Releasedir(ctx context.Context, flags uint32) {
 }
 
 // Fsyncdir makes the names in the folder safe.
-func (h *folderHandle) Fsyncdir(context.Context, uint32) syscall.Errno {
-	r, errno := h.n.d.obey("fsyncdir", h.n.path())
+func (h *folderHandle) Fsyncdir(ctx context.Context, _ uint32) syscall.Errno {
+	r, errno := h.n.d.obey(ctx, "fsyncdir", h.n.path())
 	if failed(errno) || r != nil && r.Lie {
 		return errno
 	}
-	h.n.d.mu.Lock()
+	if errno := h.n.d.enter(); failed(errno) {
+		return errno
+	}
 	defer h.n.d.mu.Unlock()
 	in, err := h.n.folder()
 	if err != nil {

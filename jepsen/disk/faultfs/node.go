@@ -24,8 +24,8 @@ func (n *node) ino() uint64           { return n.StableAttr().Ino }
 func inodeOf(ch *fs.Inode) uint64     { return ch.StableAttr().Ino }
 func failed(errno syscall.Errno) bool { return errno != 0 }
 func refuse(err error) syscall.Errno  { return fs.ToErrno(err) }
-func (n *node) allow(op, p string) syscall.Errno {
-	_, errno := n.d.obey(op, p)
+func (n *node) allow(ctx context.Context, op, p string) syscall.Errno {
+	_, errno := n.d.obey(ctx, op, p)
 	return errno
 }
 
@@ -60,11 +60,16 @@ func (n *node) made(name string) syscall.Errno {
 
 // Create makes a file.
 func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
-	if errno := n.allow("create", n.child(name)); failed(errno) {
+	if errno := n.allow(ctx, "create", n.child(name)); failed(errno) {
 		return nil, nil, 0, errno
 	}
-	n.d.mu.Lock()
+	if errno := n.d.enter(); failed(errno) {
+		return nil, nil, 0, errno
+	}
 	defer n.d.mu.Unlock()
+	if n.d.full() {
+		return nil, nil, 0, syscall.ENOSPC
+	}
 	// The kernel asks for this only where it found no such name.
 	ch, fh, _, errno := n.LoopbackNode.Create(ctx, name, flags&^syscall.O_TRUNC|syscall.O_EXCL, mode, out)
 	if failed(errno) {
@@ -83,11 +88,16 @@ func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out 
 
 // Mkdir makes a folder.
 func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
-	if errno := n.allow("mkdir", n.child(name)); failed(errno) {
+	if errno := n.allow(ctx, "mkdir", n.child(name)); failed(errno) {
 		return nil, errno
 	}
-	n.d.mu.Lock()
+	if errno := n.d.enter(); failed(errno) {
+		return nil, errno
+	}
 	defer n.d.mu.Unlock()
+	if n.d.full() {
+		return nil, syscall.ENOSPC
+	}
 	ch, errno := n.LoopbackNode.Mkdir(ctx, name, mode, out)
 	if failed(errno) {
 		return nil, errno
@@ -97,10 +107,12 @@ func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.En
 
 // Link gives a file another name.
 func (n *node) Link(ctx context.Context, target fs.InodeEmbedder, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
-	if errno := n.allow("link", n.child(name)); failed(errno) {
+	if errno := n.allow(ctx, "link", n.child(name)); failed(errno) {
 		return nil, errno
 	}
-	n.d.mu.Lock()
+	if errno := n.d.enter(); failed(errno) {
+		return nil, errno
+	}
 	defer n.d.mu.Unlock()
 	from, ok := target.(*node)
 	if !ok {
@@ -116,16 +128,16 @@ func (n *node) Link(ctx context.Context, target fs.InodeEmbedder, name string, o
 }
 
 // Unlink removes a name of a file.
-func (n *node) Unlink(_ context.Context, name string) syscall.Errno {
-	if errno := n.allow("unlink", n.child(name)); failed(errno) {
+func (n *node) Unlink(ctx context.Context, name string) syscall.Errno {
+	if errno := n.allow(ctx, "unlink", n.child(name)); failed(errno) {
 		return errno
 	}
 	return n.bury(name)
 }
 
 // Rmdir removes a folder.
-func (n *node) Rmdir(_ context.Context, name string) syscall.Errno {
-	if errno := n.allow("rmdir", n.child(name)); failed(errno) {
+func (n *node) Rmdir(ctx context.Context, name string) syscall.Errno {
+	if errno := n.allow(ctx, "rmdir", n.child(name)); failed(errno) {
 		return errno
 	}
 	content, err := os.ReadDir(filepath.Join(n.back(), name))
@@ -139,7 +151,9 @@ func (n *node) Rmdir(_ context.Context, name string) syscall.Errno {
 }
 
 func (n *node) bury(name string) syscall.Errno {
-	n.d.mu.Lock()
+	if errno := n.d.enter(); failed(errno) {
+		return errno
+	}
 	defer n.d.mu.Unlock()
 	in, err := n.folder()
 	if err != nil {
@@ -149,20 +163,32 @@ func (n *node) bury(name string) syscall.Errno {
 	if err := m.do(); err != nil {
 		return refuse(err)
 	}
+	n.d.grew(-lastSize(m.to))
 	n.d.noteNames(m)
 	return 0
 }
 
+// lastSize is how many bytes go with a name: those of a file that has no other.
+func lastSize(p place) int64 {
+	var st unix.Stat_t
+	if unix.Fstatat(p.in.fd, p.name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1 {
+		return 0
+	}
+	return st.Size
+}
+
 // Rename moves a name, over another one if that is there.
-func (n *node) Rename(_ context.Context, name string, newParent fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
+func (n *node) Rename(ctx context.Context, name string, newParent fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
 	to, ok := newParent.(*node)
 	if !ok || flags&^unix.RENAME_NOREPLACE != 0 {
 		return syscall.EINVAL
 	}
-	if errno := n.allow("rename", to.child(newName)); failed(errno) {
+	if errno := n.allow(ctx, "rename", to.child(newName)); failed(errno) {
 		return errno
 	}
-	n.d.mu.Lock()
+	if errno := n.d.enter(); failed(errno) {
+		return errno
+	}
 	defer n.d.mu.Unlock()
 	from, err := n.folder()
 	if err != nil {
@@ -178,6 +204,7 @@ func (n *node) Rename(_ context.Context, name string, newParent fs.InodeEmbedder
 // rename is called with d.mu held.
 func (d *Disk) rename(from, to place, flags uint32) syscall.Errno {
 	var moves []move
+	var gone int64 // bytes of the file that is replaced
 	var st unix.Stat_t
 	if unix.Fstatat(to.in.fd, to.name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
 		if flags&unix.RENAME_NOREPLACE != 0 {
@@ -186,6 +213,7 @@ func (d *Disk) rename(from, to place, flags uint32) syscall.Errno {
 		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			return syscall.EISDIR
 		}
+		gone = lastSize(to)
 		// The new name must never be free meanwhile: a second name keeps the old file.
 		grave := d.plot()
 		if err := unix.Linkat(to.in.fd, to.name, grave.in.fd, grave.name, 0); err != nil {
@@ -196,16 +224,19 @@ func (d *Disk) rename(from, to place, flags uint32) syscall.Errno {
 	if err := unix.Renameat(from.in.fd, from.name, to.in.fd, to.name); err != nil {
 		return refuse(err)
 	}
+	d.grew(-gone)
 	d.noteNames(append(moves, move{from, to})...)
 	return 0
 }
 
 // Open opens a file.
-func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
-	if errno := n.allow("open", n.path()); failed(errno) {
+func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	if errno := n.allow(ctx, "open", n.path()); failed(errno) {
 		return nil, 0, errno
 	}
-	n.d.mu.Lock()
+	if errno := n.d.enter(); failed(errno) {
+		return nil, 0, errno
+	}
 	defer n.d.mu.Unlock()
 	h, err := n.d.handle(n.ino(), n.back(), n.path())
 	if err != nil {
@@ -219,7 +250,7 @@ func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, sys
 
 // OpendirHandle opens a folder, which can be synced.
 func (n *node) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
-	if errno := n.allow("open", n.path()); failed(errno) {
+	if errno := n.allow(ctx, "open", n.path()); failed(errno) {
 		return nil, 0, errno
 	}
 	fh, f, errno := n.LoopbackNode.OpendirHandle(ctx, flags)
@@ -232,7 +263,7 @@ func (n *node) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, 
 // Setattr changes the size in the journal, and what is not modelled at once.
 func (n *node) Setattr(ctx context.Context, fh fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
 	if size, ok := in.GetSize(); ok {
-		if errno := n.truncate(fh, int64(size)); failed(errno) {
+		if errno := n.truncate(ctx, fh, int64(size)); failed(errno) {
 			return errno
 		}
 		in.Valid &^= fuse.FATTR_SIZE
@@ -243,11 +274,13 @@ func (n *node) Setattr(ctx context.Context, fh fs.FileHandle, in *fuse.SetAttrIn
 	return n.LoopbackNode.Setattr(ctx, nil, in, out)
 }
 
-func (n *node) truncate(fh fs.FileHandle, size int64) syscall.Errno {
-	if errno := n.allow("truncate", n.path()); failed(errno) {
+func (n *node) truncate(ctx context.Context, fh fs.FileHandle, size int64) syscall.Errno {
+	if errno := n.allow(ctx, "truncate", n.path()); failed(errno) {
 		return errno
 	}
-	n.d.mu.Lock()
+	if errno := n.d.enter(); failed(errno) {
+		return errno
+	}
 	defer n.d.mu.Unlock()
 	if h, ok := fh.(*handle); ok {
 		return refuse(n.d.resize(h.f, size))

@@ -1,6 +1,7 @@
 package faultfs
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"syscall"
@@ -13,6 +14,7 @@ type Rule struct {
 	Path   string        // regular expression for a part of the path within the mount, which begins with a slash; "" is any
 	Errno  syscall.Errno // what it fails with; 0 for none
 	Delay  time.Duration // before it is done or fails
+	Hang   bool          // it waits until the rule is removed, the power goes, or a signal interrupts it (EINTR)
 	Chance float64       // that the rule applies; 0 means always
 	Skip   int           // how many operations it lets pass first
 	Times  int           // how often it applies at most; 0 means without end
@@ -25,7 +27,8 @@ type Rule struct {
 type rule struct {
 	Rule
 	op, path   *regexp.Regexp
-	seen, used int // guarded by Disk.mu
+	gone       chan struct{} // closed when the rule is removed; who waits for it then goes on
+	seen, used int           // guarded by Disk.mu
 }
 
 // Inject adds a rule, and returns what removes it.
@@ -38,7 +41,7 @@ func (d *Disk) Inject(r Rule) (remove func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("rule's path: %w", err)
 	}
-	x := &rule{Rule: r, op: op, path: path}
+	x := &rule{Rule: r, op: op, path: path, gone: make(chan struct{})}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.rules = append(d.rules, x)
@@ -48,6 +51,7 @@ func (d *Disk) Inject(r Rule) (remove func(), err error) {
 		for i, o := range d.rules {
 			if o == x {
 				d.rules = append(d.rules[:i:i], d.rules[i+1:]...)
+				close(x.gone)
 				return
 			}
 		}
@@ -55,21 +59,51 @@ func (d *Disk) Inject(r Rule) (remove func(), err error) {
 }
 
 // obey waits as the rules say, and returns the rule that applies otherwise, or nil. Without power everything fails.
-func (d *Disk) obey(op, path string) (*Rule, syscall.Errno) {
-	hit, delay, off := d.match(op, path)
-	if delay > 0 {
-		time.Sleep(delay)
+func (d *Disk) obey(ctx context.Context, op, path string) (*Rule, syscall.Errno) {
+	hits, off := d.match(op, path)
+	for _, r := range hits {
+		if errno := d.wait(ctx, r); failed(errno) {
+			return nil, errno
+		}
 	}
 	if off {
 		return nil, syscall.EIO
 	}
-	if hit == nil {
-		return nil, 0
+	if n := len(hits); n > 0 && hits[n-1].decides() {
+		return &hits[n-1].Rule, hits[n-1].Errno
 	}
-	return hit, hit.Errno
+	return nil, 0
 }
 
-func (d *Disk) match(op, path string) (hit *Rule, delay time.Duration, off bool) {
+// wait obeys what a rule says about time. A signal ends it, above all the one that kills the program: else nobody could end a program whose
+// disk hangs. Go's library tries again after EINTR, so that for a living program the disk goes on to hang.
+func (d *Disk) wait(ctx context.Context, r *rule) syscall.Errno {
+	var over <-chan time.Time // never, for a rule that hangs
+	switch {
+	case r.Hang:
+	case r.Delay > 0:
+		timer := time.NewTimer(r.Delay)
+		defer timer.Stop()
+		over = timer.C
+	default:
+		return 0
+	}
+	select {
+	case <-over:
+	case <-r.gone:
+	case <-d.dark:
+		return syscall.EIO
+	case <-ctx.Done():
+		return syscall.EINTR
+	}
+	return 0
+}
+
+// decides tells whether a rule does more than take time.
+func (r *rule) decides() bool { return r.Errno != 0 || r.Flip || r.Lie }
+
+// match finds the rules that apply: those that take time, and the first that decides.
+func (d *Disk) match(op, path string) (hits []*rule, off bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, r := range d.rules {
@@ -80,10 +114,9 @@ func (d *Disk) match(op, path string) (hit *Rule, delay time.Duration, off bool)
 			continue
 		}
 		r.used++
-		delay += r.Delay
-		if r.Errno != 0 || r.Flip || r.Lie {
-			return &r.Rule, delay, d.off
+		if hits = append(hits, r); r.decides() {
+			break
 		}
 	}
-	return nil, delay, d.off
+	return hits, d.off
 }

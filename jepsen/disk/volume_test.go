@@ -1,0 +1,327 @@
+package disk
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+const writerEnv = "JEPSEN_DISK_WRITER"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(writerEnv); path != "" {
+		fmt.Fprintln(os.Stderr, write(path))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func record(i int) string { return fmt.Sprintf("record %08d\n", i) }
+
+// write is the program that uses a volume: it appends records, says "wrote N", syncs now and then, and acknowledges: "safe N".
+func write(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), dir.Sync()); err != nil {
+		return err
+	}
+	for i := range 1 << 20 {
+		if _, err := f.WriteString(record(i)); err != nil {
+			return err
+		}
+		fmt.Println("wrote", i+1)
+		if rand.IntN(16) > 0 {
+			continue
+		}
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		fmt.Println("safe", i+1)
+	}
+	return nil
+}
+
+// writer is that program, running.
+type writer struct {
+	t           *testing.T
+	cmd         *exec.Cmd
+	path        string
+	out         *bufio.Reader
+	stderr      bytes.Buffer
+	wrote, safe int
+}
+
+func startWriter(t *testing.T, v Volume, name string) *writer {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &writer{t: t, path: filepath.Join(v.Path(), name)}
+	w.cmd = exec.Command(exe)
+	w.cmd.Env = append(os.Environ(), writerEnv+"="+w.path)
+	w.cmd.Stderr = &w.stderr
+	out, err := w.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.out = bufio.NewReader(out)
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.cmd.Process.Kill() }) // most have ended
+	return w
+}
+
+// read takes one line of the writer's.
+func (w *writer) read() error {
+	line, err := w.out.ReadString('\n')
+	if err != nil {
+		return err
+	}
+	what, n, _ := strings.Cut(strings.TrimSpace(line), " ")
+	count, err := strconv.Atoi(n)
+	if err != nil {
+		return err
+	}
+	if what == "safe" {
+		w.safe = count
+	} else {
+		w.wrote = count
+	}
+	return nil
+}
+
+// until reads until some more is written and safe.
+func (w *writer) until(records int) {
+	w.t.Helper()
+	for w.safe == 0 || w.wrote < records {
+		if err := w.read(); err != nil {
+			w.t.Fatalf("the writer: %v: %s", err, &w.stderr)
+		}
+	}
+}
+
+// kill kills the writer and reads what it said last.
+func (w *writer) kill() {
+	w.t.Helper()
+	_ = w.cmd.Process.Kill() // it may have seen the power go
+	for {
+		if err := w.read(); err != nil {
+			if !errors.Is(err, io.EOF) {
+				w.t.Error(err)
+			}
+			break
+		}
+	}
+	_ = w.cmd.Wait() // killed
+}
+
+// survived counts the records that are whole and in their places.
+func (w *writer) survived() int {
+	w.t.Helper()
+	raw, err := os.ReadFile(w.path)
+	if err != nil {
+		w.t.Fatalf("a file whose name was synced: %v", err)
+	}
+	n := 0
+	for strings.HasPrefix(string(raw[n*len(record(0)):]), record(n)) {
+		n++
+	}
+	return n
+}
+
+func volume(t *testing.T, k Kind) Volume {
+	t.Helper()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	v, err := New(Config{Kind: k, Dir: filepath.Join(t.TempDir(), "v"), SizeBytes: 320 << 20, Seed: seed})
+	if errors.Is(err, ErrUnsupported) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { must(t, v.Close()) })
+	must(t, v.Mount())
+	return v
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func cutKinds() []Kind { return []Kind{FaultFS, Ext4, XFS} }
+
+func TestCutLosesOnlyWhatWasNotSynced(t *testing.T) {
+	for _, k := range cutKinds() {
+		t.Run(string(k), func(t *testing.T) {
+			v := volume(t, k)
+			var all []*writer
+			lost := 0
+			for round := 0; round < 4 || lost == 0 && round < 40; round++ {
+				w := startWriter(t, v, fmt.Sprint("file", round))
+				w.until(rand.IntN(400))
+				must(t, v.Cut())
+				w.kill()
+				loss, err := v.Restore()
+				must(t, err)
+				for _, old := range append(all, w) {
+					if got := old.survived(); got < old.safe {
+						t.Fatalf("%s: %d records were acknowledged, %d are there", old.path, old.safe, got)
+					}
+				}
+				t.Logf("wrote %d, safe %d, survived %d: %v", w.wrote, w.safe, w.survived(), loss)
+				lost += w.wrote - w.survived()
+				all = append(all, w)
+			}
+			if lost == 0 {
+				t.Error("nothing was ever lost: the test shows nothing")
+			}
+		})
+	}
+}
+
+func TestAfterCutNothingIsWritten(t *testing.T) {
+	for _, k := range cutKinds() {
+		t.Run(string(k), func(t *testing.T) {
+			v := volume(t, k)
+			w := startWriter(t, v, "file")
+			w.until(10)
+			must(t, v.Cut())
+			// The program lives on, and sees that the disk is gone.
+			for w.read() == nil {
+			}
+			if err := w.cmd.Wait(); err == nil || !strings.Contains(w.stderr.String(), "input/output error") {
+				t.Errorf("the writer: %v: %s", err, &w.stderr)
+			}
+			_, err := v.Restore()
+			must(t, err)
+			if got := w.survived(); got < w.safe || got > w.wrote+1 {
+				t.Errorf("wrote %d, safe %d, survived %d", w.wrote, w.safe, got)
+			}
+		})
+	}
+}
+
+func TestCutAllCutsAtOnce(t *testing.T) {
+	for _, k := range cutKinds() {
+		t.Run(string(k), func(t *testing.T) {
+			var volumes []Volume
+			var writers []*writer
+			for i := range 3 {
+				volumes = append(volumes, volume(t, k))
+				writers = append(writers, startWriter(t, volumes[i], "file"))
+			}
+			for _, w := range writers {
+				w.until(50)
+			}
+			spread, err := CutAll(volumes)
+			must(t, err)
+			t.Logf("%v from the first to the last", spread)
+			for i, w := range writers {
+				w.kill()
+				_, err := volumes[i].Restore()
+				must(t, err)
+				if got := w.survived(); got < w.safe {
+					t.Errorf("%d records were acknowledged, %d are there", w.safe, got)
+				}
+			}
+		})
+	}
+	if _, err := CutAll([]Volume{volume(t, Plain)}); !errors.Is(err, ErrNotHere) {
+		t.Errorf("a plain folder: %v", err)
+	}
+}
+
+func TestContentIsKept(t *testing.T) {
+	for _, k := range Kinds() {
+		t.Run(string(k), func(t *testing.T) {
+			v := volume(t, k)
+			w := startWriter(t, v, "file")
+			w.until(20)
+			w.kill()
+			for i, change := range []func() error{v.Unmount, v.Mount} {
+				must(t, change())
+				must(t, v.Content(func(dir string) error {
+					path := filepath.Join(dir, "file")
+					if raw, err := os.ReadFile(path); err != nil || i == 0 && len(raw) < w.wrote {
+						t.Errorf("at rest: %d bytes, %v", len(raw), err)
+					}
+					return os.WriteFile(path, []byte("rotten"), 0o600)
+				}))
+			}
+			if _, err := v.Restore(); err != nil && (k != Plain || !errors.Is(err, ErrNotHere)) {
+				t.Fatal(err)
+			}
+			raw, err := os.ReadFile(w.path)
+			if must(t, err); string(raw) != "rotten" {
+				t.Errorf("read %q", raw)
+			}
+		})
+	}
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	for _, k := range Kinds() {
+		t.Run(string(k), func(t *testing.T) {
+			v := volume(t, k)
+			_ = v.Cut() // a plain folder has no power to lose
+			must(t, v.Close())
+			if _, err := os.Stat(filepath.Dir(v.Path())); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the folder: %v", err)
+			}
+			mounts, err := os.ReadFile("/proc/self/mounts")
+			if must(t, err); strings.Contains(string(mounts), filepath.Dir(v.Path())) {
+				t.Errorf("still mounted")
+			}
+		})
+	}
+}
+
+func TestNewTakesUpAVolume(t *testing.T) {
+	for _, k := range Kinds() {
+		t.Run(string(k), func(t *testing.T) {
+			v := volume(t, k)
+			must(t, os.WriteFile(filepath.Join(v.Path(), "f"), []byte("text"), 0o600))
+			must(t, v.Unmount())
+			again, err := New(Config{Kind: k, Dir: strings.TrimSuffix(strings.TrimSuffix(v.Path(), "/data"), "/mnt")})
+			must(t, err)
+			must(t, again.Mount())
+			raw, err := os.ReadFile(filepath.Join(again.Path(), "f"))
+			if must(t, errors.Join(err, again.Unmount())); string(raw) != "text" {
+				t.Errorf("read %q", raw)
+			}
+		})
+	}
+}
+
+func ended(t *testing.T, what string, done <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(30 * time.Second):
+		t.Fatalf("%s does not end", what)
+	}
+	return nil
+}
