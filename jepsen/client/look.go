@@ -1,0 +1,203 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+
+	"github.com/quorumail/quorumail/jepsen/history"
+)
+
+// maxLooks is how often a mailbox is read again because messages came or went meanwhile.
+const maxLooks = 5
+
+// Corruption is a message whose bytes are not those that were sent.
+type Corruption struct {
+	UID uint32
+	ID  string
+	Err error
+}
+
+// Look selects a mailbox and reads it whole, but for the bodies.
+func (s *IMAP) Look(ctx context.Context, mailbox string) (box *history.Mailbox, err error) {
+	err = s.do(ctx, "select", func() error {
+		if box, err = s.selectBox(mailbox); err != nil {
+			return err
+		}
+		box, err = s.settle(box)
+		return err
+	})
+	return box, reading(err)
+}
+
+// Refresh reads the selected mailbox again, with a NOOP in the place of a SELECT.
+func (s *IMAP) Refresh(ctx context.Context) (box *history.Mailbox, err error) {
+	err = s.do(ctx, "refresh", func() error {
+		if box, err = s.refreshed(); err != nil {
+			return err
+		}
+		box, err = s.settle(box)
+		return err
+	})
+	return box, reading(err)
+}
+
+// LookWhole is Look, and checks the bytes of all messages.
+func (s *IMAP) LookWhole(ctx context.Context, mailbox string) (*history.Mailbox, []Corruption, error) {
+	box, err := s.Look(ctx, mailbox)
+	if err != nil || len(box.Messages) == 0 {
+		return box, nil, err
+	}
+	var uids imap.UIDSet
+	for _, m := range box.Messages {
+		uids.AddNum(imap.UID(m.UID))
+	}
+	defer s.c.begin(ctx, s.o.Whole)()
+	found, err := s.bodies(uids)
+	if err != nil {
+		return nil, nil, failed(fmt.Errorf("read the bodies at %s: %w", s.node, err))
+	}
+	return box, found, nil
+}
+
+// reading: an operation that changes nothing and shows nothing has not happened.
+func reading(err error) error {
+	if err == nil {
+		return nil
+	}
+	return failed(err)
+}
+
+func (s *IMAP) selectBox(mailbox string) (*history.Mailbox, error) {
+	s.selected = ""
+	data, err := s.imap.Select(mailbox, &imap.SelectOptions{CondStore: s.condstore}).Wait()
+	if err != nil {
+		return nil, err
+	}
+	s.selected = mailbox
+	return &history.Mailbox{UIDValidity: data.UIDValidity, UIDNext: uint32(data.UIDNext), HighestModSeq: data.HighestModSeq}, nil
+}
+
+// refreshed learns of all that was acknowledged before, and what SELECT tells besides.
+func (s *IMAP) refreshed() (*history.Mailbox, error) {
+	if err := s.imap.Noop().Wait(); err != nil {
+		return nil, err
+	}
+	data, err := s.imap.Status(s.selected, &imap.StatusOptions{UIDNext: true, UIDValidity: true, HighestModSeq: s.condstore}).Wait()
+	if err != nil {
+		return nil, err
+	}
+	return &history.Mailbox{UIDValidity: data.UIDValidity, UIDNext: uint32(data.UIDNext), HighestModSeq: data.HighestModSeq}, nil
+}
+
+// settle reads the messages until none has come or gone since box was told: only then is all of it true of one moment.
+func (s *IMAP) settle(box *history.Mailbox) (*history.Mailbox, error) {
+	for look := 1; ; look++ {
+		before := s.changes.Load()
+		var err error
+		if box.Messages, err = s.messages(); err != nil {
+			return nil, err
+		}
+		if s.changes.Load() == before {
+			return box, nil
+		}
+		if look == maxLooks {
+			box.Torn = true
+			return box, nil
+		}
+		if box, err = s.refreshedQuietly(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// refreshedQuietly is refreshed, again when the answer to STATUS was followed by news: then it is older than they are.
+func (s *IMAP) refreshedQuietly() (box *history.Mailbox, err error) {
+	for range maxLooks {
+		before := s.changes.Load()
+		if box, err = s.refreshed(); err != nil || s.changes.Load() == before {
+			return box, err
+		}
+	}
+	return box, err
+}
+
+// messages fetches all messages of the selected mailbox.
+func (s *IMAP) messages() ([]history.Message, error) {
+	id := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: []string{IDField}, Peek: true}
+	cmd := s.imap.Fetch(imap.UIDSet{{Start: 1}}, &imap.FetchOptions{UID: true, Flags: true, ModSeq: s.condstore, BodySection: []*imap.FetchItemBodySection{id}})
+	found, err := cmd.Collect()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]history.Message, 0, len(found))
+	for _, m := range found {
+		header := m.FindBodySection(id)
+		if header == nil {
+			continue // only flags: news of a message that this command did not reach
+		}
+		list = append(list, history.Message{UID: uint32(m.UID), ID: field(header, IDField), Flags: flagNames(m.Flags), ModSeq: m.ModSeq})
+	}
+	slices.SortFunc(list, func(a, b history.Message) int { return int(int64(a.UID) - int64(b.UID)) })
+	return list, nil
+}
+
+func flagNames(flags []imap.Flag) []string {
+	var names []string
+	for _, f := range flags {
+		if name := strings.ToLower(string(f)); name != `\recent` {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// bodies reads messages whole, one after the other.
+func (s *IMAP) bodies(uids imap.UIDSet) ([]Corruption, error) {
+	cmd := s.imap.Fetch(uids, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}}})
+	var found []Corruption
+	for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
+		bad, err := checkMessage(msg)
+		if err != nil {
+			_ = cmd.Close() // the first error counts
+			return nil, err
+		}
+		if bad != nil {
+			found = append(found, *bad)
+		}
+	}
+	return found, cmd.Close()
+}
+
+func checkMessage(msg *imapclient.FetchMessageData) (*Corruption, error) {
+	var uid uint32
+	var raw []byte
+	for item := msg.Next(); item != nil; item = msg.Next() {
+		switch item := item.(type) {
+		case imapclient.FetchItemDataUID:
+			uid = uint32(item.UID)
+		case imapclient.FetchItemDataBodySection:
+			if item.Literal == nil {
+				continue
+			}
+			var err error
+			if raw, err = io.ReadAll(item.Literal); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if raw == nil {
+		return nil, nil // only flags
+	}
+	id, err := Check(raw)
+	if err != nil {
+		return &Corruption{UID: uid, ID: id, Err: err}, nil
+	}
+	return nil, nil
+}

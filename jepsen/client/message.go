@@ -1,0 +1,97 @@
+package client
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"mime"
+	"strings"
+)
+
+// The fields by which a message is known and checked.
+const (
+	IDField  = "X-Jepsen-Id"
+	SumField = "X-Jepsen-Sum" // SHA-256 of the body, from the byte after the empty line
+)
+
+// lineBytes is how long the body's lines are, less their ends.
+const lineBytes = 76
+
+var subjects = []string{"Họp nhóm ngày thứ Hai", "Báo cáo quý ba", "Hoá đơn tháng mười một", "Chúc mừng sinh nhật", "Lịch nghỉ Tết Nguyên đán", "Đơn hàng đã được gửi"}
+
+var phrases = []string{"Kính gửi anh chị, ", "xin vui lòng xem tệp đính kèm. ", "Cuộc họp dời sang chín giờ sáng. ", "Trân trọng cảm ơn, ", "Nguyễn Văn An ",
+	"please see the figures below ", "and tell us by Friday "}
+
+// Message makes a message of about sizeBytes, at least a few hundred, with the fields by which it can be told and checked. From is its
+// author's address. Small ones are Vietnamese text, larger ones mostly random letters that hardly compress, as attachments do.
+func Message(id, from string, sizeBytes int, rng *rand.Rand) []byte {
+	var head bytes.Buffer
+	body := messageBody(max(1, sizeBytes-420), rng)
+	sum := sha256.Sum256(body)
+	subject := mime.BEncoding.Encode("utf-8", subjects[rng.IntN(len(subjects))]+" "+id)
+	fmt.Fprintf(&head, "From: <%s>\r\nTo: undisclosed-recipients:;\r\nSubject: %s\r\nMessage-ID: <%s@%s>\r\n", from, subject, id, helo)
+	fmt.Fprintf(&head, "Date: Tue, 24 Nov 2026 10:00:00 +0700\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n")
+	fmt.Fprintf(&head, "%s: %s\r\n%s: %s\r\n\r\n", IDField, id, SumField, hex.EncodeToString(sum[:]))
+	return append(head.Bytes(), body...)
+}
+
+func messageBody(sizeBytes int, rng *rand.Rand) []byte {
+	var b bytes.Buffer
+	b.Grow(sizeBytes + 2*lineBytes)
+	for b.Len() < min(sizeBytes, 2048) {
+		start := b.Len()
+		for b.Len()-start < lineBytes {
+			b.WriteString(phrases[rng.IntN(len(phrases))])
+		}
+		b.WriteString("\r\n")
+	}
+	for b.Len() < sizeBytes {
+		writeRandomLine(&b, rng)
+	}
+	return b.Bytes()
+}
+
+const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+."
+
+// writeRandomLine writes a line that may begin with a dot, which SMTP must carry as it is (RFC 5321 §4.5.2).
+func writeRandomLine(b *bytes.Buffer, rng *rand.Rand) {
+	for left := lineBytes; left > 0; {
+		v := rng.Uint64()
+		for range min(left, 10) {
+			b.WriteByte(alphabet[v&63])
+			v >>= 6
+			left--
+		}
+	}
+	b.WriteString("\r\n")
+}
+
+// Check reads a message as it was stored: its id, "" when it is none of ours, and what is wrong with its bytes.
+func Check(raw []byte) (id string, err error) {
+	head, body, whole := bytes.Cut(raw, []byte("\r\n\r\n"))
+	id = field(head, IDField)
+	if id == "" {
+		return "", nil
+	}
+	if !whole {
+		return id, fmt.Errorf("message %s has no body, and %d bytes in all", id, len(raw))
+	}
+	sum := sha256.Sum256(body)
+	if want := field(head, SumField); want != hex.EncodeToString(sum[:]) {
+		return id, fmt.Errorf("message %s has a body of %d bytes with the sum %x, and should have %q", id, len(body), sum, want)
+	}
+	return id, nil
+}
+
+// field is the value of a header field on one line; "" when there is none.
+func field(head []byte, name string) string {
+	for line := range strings.SplitSeq(string(head), "\r\n") {
+		key, value, ok := strings.Cut(line, ":")
+		if ok && strings.EqualFold(key, name) {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,127 @@
+package workload
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/quorumail/quorumail/jepsen/client"
+	"github.com/quorumail/quorumail/jepsen/history"
+)
+
+// readShare is how many times longer than a read took a process that reads large mailboxes waits before the next.
+const readShare = 8
+
+// mailboxOf is a mailbox of an account.
+type mailboxOf struct {
+	account Account
+	name    string
+}
+
+func (m mailboxOf) String() string { return box(m.account.Address, m.name) }
+
+// read looks at a whole mailbox at a node: with a NOOP in a session that has it selected, now and then, else with a SELECT.
+func (p *proc) read(ctx context.Context, n client.Node, m mailboxOf) (*session, *history.Mailbox, error) {
+	op := p.begin(history.Read, n.Name)
+	op.Box = m.String()
+	s, err := p.session(ctx, n, m.account)
+	if err == nil {
+		op.Session = s.number
+		if s.Selected() == m.name && p.rng.IntN(2) == 0 {
+			op.Mailbox, err = s.Refresh(ctx)
+		} else {
+			op.Mailbox, err = s.Look(ctx, m.name)
+		}
+	}
+	return s, op.Mailbox, p.end(op, err)
+}
+
+// readAfter is read for mailboxes that grow: so seldom that it takes a small share of the process's time.
+func (p *proc) readAfter(ctx context.Context, n client.Node, m mailboxOf) error {
+	began := time.Now()
+	if began.Before(p.nextRead) {
+		return nil
+	}
+	_, _, err := p.read(ctx, n, m)
+	p.nextRead = time.Now().Add(readShare * time.Since(began))
+	return err
+}
+
+// finalReads reads mailboxes whole at every node, until each was read or the time is over.
+func finalReads(ctx context.Context, env *Env, workload string, boxes []mailboxOf) error {
+	ctx, cancel := context.WithTimeout(ctx, env.finalWait())
+	defer cancel()
+	nodes := env.Nodes()
+	errs := make([]error, len(nodes))
+	var wg sync.WaitGroup
+	for i, n := range nodes {
+		wg.Go(func() {
+			p := newProc(env, workload, -1-i)
+			defer p.close()
+			errs[i] = p.finalReadsAt(ctx, n, boxes)
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *proc) finalReadsAt(ctx context.Context, n client.Node, boxes []mailboxOf) error {
+	for _, m := range boxes {
+		for {
+			err := p.finalRead(ctx, n, m)
+			if err == nil {
+				break
+			}
+			p.sleep(ctx, 200*time.Millisecond)
+			if ctx.Err() != nil {
+				return fmt.Errorf("final read of %s at %s: %w", m, n.Name, err)
+			}
+			if now, ok := byName(p.env.Nodes(), n.Name); ok {
+				n = now // it may have started again elsewhere
+			}
+		}
+	}
+	return nil
+}
+
+func byName(nodes []client.Node, name string) (client.Node, bool) {
+	for _, n := range nodes {
+		if n.Name == name {
+			return n, true
+		}
+	}
+	return client.Node{}, false
+}
+
+// finalRead reads one mailbox with all its bodies.
+func (p *proc) finalRead(ctx context.Context, n client.Node, m mailboxOf) error {
+	op := p.begin(history.Read, n.Name)
+	op.Box = m.String()
+	s, err := p.session(ctx, n, m.account)
+	if err != nil {
+		return p.end(op, err)
+	}
+	op.Session = s.number
+	seen, corrupt, err := s.LookWhole(ctx, m.name)
+	if err != nil {
+		return p.end(op, err)
+	}
+	seen.Final = true
+	op.Mailbox = seen
+	op.Return, op.Outcome = p.env.History.Now(), history.OK
+	for _, c := range corrupt {
+		text := fmt.Sprintf("uid %d of %s: %v", c.UID, m, c.Err)
+		if op.Error == "" {
+			op.Error = "corrupt: " + text
+		}
+		p.env.History.Note(history.Note{At: op.Return, Node: n.Name, Kind: "corrupt", Text: text})
+	}
+	p.env.History.Op(op)
+	return nil
+}
