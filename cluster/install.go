@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/quorumail/quorumail/cluster/raftlog"
+	"github.com/quorumail/quorumail/store/broken"
 	"github.com/quorumail/quorumail/store/durable"
 )
 
@@ -83,6 +84,15 @@ var ErrLostDisk = errors.New("the log ends before the state does, so entries tha
 //   - after that, before the first new entry: the log is empty, and may be;
 //   - after that, before the mark went: state and new log agree, the mark goes.
 func (n *Node) checkLog() error {
+	err := n.checkWholeLog()
+	if err != nil && broken.On(broken.LogDropped) {
+		n.cfg.Logger.Error("dropped a log that does not fit the state", "pkg", "cluster", "err", err)
+		return n.log.Reset()
+	}
+	return err
+}
+
+func (n *Node) checkWholeLog() error {
 	pos := n.cfg.Machine.Position()
 	if err := n.log.Verify(pos.Index); err != nil {
 		return fmt.Errorf("check the log: %w", err)

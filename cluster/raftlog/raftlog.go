@@ -87,6 +87,10 @@ type Log struct {
 // Open opens or makes the log. ErrRot when what is there is damaged.
 func Open(ctx context.Context, cfg Config) (*Log, error) {
 	cfg.setDefaults()
+	opened, err := cfg.chooseFS()
+	if err != nil {
+		return nil, err
+	}
 	l := &Log{cfg: cfg, disk: durable.Disk{FS: cfg.FS}, cache: newCache(cfg.CacheEntries, cfg.CacheBytes), watch: newWatch(cfg.Hang), gate: newGate()}
 	if err := l.disk.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
@@ -96,9 +100,10 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		return nil, fmt.Errorf("lock the log, which another process may have open: %w", err)
 	}
 	l.lock = lock
-	if err := l.openFiles(); err != nil {
+	if err := l.orDrop(l.openFiles()); err != nil {
 		return nil, errors.Join(err, l.closeFiles())
 	}
+	opened()
 	ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.background.Add(1)
 	go func() { defer l.background.Done(); l.watch.run(ctx, l.hung) }()

@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/raft-wal/types"
 	"go.etcd.io/bbolt"
 
+	"github.com/quorumail/quorumail/store/broken"
 	"github.com/quorumail/quorumail/store/durable"
 )
 
@@ -54,7 +55,7 @@ func openBolt(cfg Config, dir string) (entryStore, error) {
 	if cfg.FS != nil && vfs.Root(cfg.FS) != vfs.Default {
 		return nil, errors.New("bolt maps its file into memory: it needs the operating system's file system")
 	}
-	b, err := raftboltdb.New(raftboltdb.Options{Path: filepath.Join(dir, "log.db"), BoltOptions: &bbolt.Options{Timeout: 5 * time.Second}})
+	b, err := raftboltdb.New(raftboltdb.Options{Path: filepath.Join(dir, "log.db"), NoSync: broken.On(broken.FsyncLog), BoltOptions: &bbolt.Options{Timeout: 5 * time.Second}})
 	if err != nil {
 		return nil, openError(err, bbolt.ErrInvalid, bbolt.ErrChecksum, bbolt.ErrVersionMismatch)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/quorumail/quorumail/ops/admin"
 	"github.com/quorumail/quorumail/ops/config"
+	"github.com/quorumail/quorumail/store/broken"
 )
 
 // version is what "quorumail --version" says; a release build sets it with -ldflags.
@@ -33,7 +34,7 @@ func rootCommand() *cobra.Command {
 		Short:         "A mail server of several nodes, any of which may die at any moment",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Version:       version,
+		Version:       versionText(),
 	}
 	root.PersistentFlags().StringP("config", "c", "/etc/quorumail/node.toml", "this node's configuration file")
 	root.AddCommand(serveCommand(), devCommand(), configCommand(), statusCommand(), inviteCommand(), nodeCommand(), clusterCommand(), adminCommand(),
@@ -41,6 +42,18 @@ func rootCommand() *cobra.Command {
 		backupCommand(), restoreCommand())
 	checkUsage(root)
 	return root
+}
+
+// versionText is the version, with what a deliberately broken build has to say.
+func versionText() string {
+	notice, err := broken.Notice()
+	switch {
+	case err != nil:
+		return version + "\n" + err.Error()
+	case notice != "":
+		return version + "\n" + notice
+	}
+	return version
 }
 
 func loadConfig(cmd *cobra.Command) (*config.Config, error) {

@@ -28,6 +28,7 @@ import (
 	"github.com/quorumail/quorumail/protocol/smtp/smtpd"
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/blob"
+	"github.com/quorumail/quorumail/store/broken"
 	"github.com/quorumail/quorumail/store/durable"
 	"github.com/quorumail/quorumail/store/replica"
 	"github.com/quorumail/quorumail/store/state"
@@ -93,6 +94,13 @@ func serve(ctx context.Context, cfg *config.Config, o serveOptions) (err error) 
 	n := &node{cfg: cfg, level: &slog.LevelVar{}, figures: newFigures()}
 	n.log = newLogger(cfg, n.level)
 	slog.SetDefault(n.log)
+	notice, err := broken.Notice()
+	if err != nil {
+		return err
+	}
+	if notice != "" {
+		n.log.Error(notice, "pkg", "main")
+	}
 	if err := durable.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return err
 	}

@@ -18,15 +18,16 @@ var importTable = []struct {
 }{
 	{"cmd", []string{"cluster", "store", "protocol", "queue", "ops"}},
 
-	{"cluster", []string{"store/durable"}},
+	{"cluster", []string{"store/durable", "=store/broken"}},
 
 	{"store", []string{"=store/storepb"}},
 	{"store/storepb", nil},
 	{"store/durable", nil},
+	{"store/broken", nil},
 	{"store/kv", []string{"=store", "store/durable"}},
-	{"store/blob", []string{"=store", "=store/storepb", "store/durable"}},
-	{"store/state", []string{"=store", "=store/storepb", "=store/kv", "=store/blob"}},
-	{"store/replica", []string{"=store", "=store/storepb", "store/state", "=store/kv", "=store/blob"}},
+	{"store/blob", []string{"=store", "=store/storepb", "store/durable", "=store/broken"}},
+	{"store/state", []string{"=store", "=store/storepb", "=store/kv", "=store/blob", "=store/broken"}},
+	{"store/replica", []string{"=store", "=store/storepb", "store/state", "=store/kv", "=store/blob", "=store/broken"}},
 
 	{"protocol", []string{"protocol"}},
 	{"protocol/smtp/smtpd", session},

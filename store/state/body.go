@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/broken"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -46,7 +47,7 @@ func (b *batch) checkBody(ref *storepb.BodyRef) (good map[string]bool, res *stor
 	if ref.Epoch+1 < cr.Epoch || ref.Epoch > cr.Epoch {
 		return nil, refuse(store.ErrUnavailable, "the body was uploaded in epoch %d, and it is %d", ref.Epoch, cr.Epoch), nil
 	}
-	if found, err := b.Has(key(tabBody, ref.Id)); err != nil || found {
+	if found, err := b.Has(key(tabBody, ref.Id)); err != nil || found && !broken.On(broken.Dedupe) {
 		return nil, refuse(store.ErrUnavailable, "a body of this id is in use"), err
 	}
 	if len(ref.Inline) > 0 {
@@ -72,6 +73,9 @@ func (b *batch) checkBody(ref *storepb.BodyRef) (good map[string]bool, res *stor
 
 // majority refuses what is not on more than half of a set of voters.
 func majority(voters []string, good map[string]bool) *storepb.Result {
+	if broken.On(broken.QuorumSet) {
+		return nil
+	}
 	n := 0
 	for _, id := range voters {
 		if good[id] {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/blob"
+	"github.com/quorumail/quorumail/store/broken"
 	"github.com/quorumail/quorumail/store/kv"
 	"github.com/quorumail/quorumail/store/storepb"
 )
@@ -246,10 +247,10 @@ func (b *batch) once(c *storepb.Command, size int) (*storepb.Result, error) {
 	if _, err := load(b, key(tabIncarnation, c.Incarnation), inc); err != nil {
 		return nil, err
 	}
-	if inc.Retired || c.Seq < inc.Lowest {
+	if inc.Retired || c.Seq < inc.Lowest && !broken.On(broken.Dedupe) {
 		return refuse(store.ErrUnavailable, "the proposer gave this command up"), nil
 	}
-	if c.Seq <= inc.Highest { // else it is new, and need not be looked for
+	if c.Seq <= inc.Highest && !broken.On(broken.Dedupe) { // above it is new, and need not be looked for
 		old := &storepb.Result{}
 		if found, err := load(b, key(tabResult, c.Incarnation, c.Seq), old); err != nil || found {
 			return old, err
