@@ -1,0 +1,19 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/pflag"
+)
+
+// again turns the arguments of a run into options; the program and the folder come from now.
+func again(args []string, now options) (options, error) {
+	var o options
+	f := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	o.flags(f)
+	if err := f.Parse(args); err != nil || len(args) == 0 {
+		return options{}, fmt.Errorf("the history does not say how it was made: %q, %w", args, err)
+	}
+	o.bin, o.oldBin, o.out, o.verbose = now.bin, now.oldBin, now.out, now.verbose
+	return o, nil
+}

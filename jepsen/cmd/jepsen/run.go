@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quorumail/quorumail/jepsen/client"
+	"github.com/quorumail/quorumail/jepsen/db"
+	"github.com/quorumail/quorumail/jepsen/disk"
+	"github.com/quorumail/quorumail/jepsen/history"
+	"github.com/quorumail/quorumail/jepsen/lab"
+	"github.com/quorumail/quorumail/jepsen/nemesis"
+	"github.com/quorumail/quorumail/jepsen/workload"
+)
+
+func runCommand() *cobra.Command {
+	var o options
+	c := &cobra.Command{Use: "run", Short: "Run workloads and faults, and judge what happened", Args: cobra.NoArgs,
+		Example: "  jepsen run --workload deliver --nemesis kill,power --time 2m\n  jepsen run --workload all --nemesis \"isolate leader\" --repeats 20 --hold 2s",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), cmd, o) }}
+	o.flags(c.Flags())
+	return c
+}
+
+// running is a run under way.
+type running struct {
+	options
+	loads   []workload.Workload
+	faults  []nemesis.Fault
+	dir     string // of the results
+	work    string // of nodes, disks and sockets; removed at the end
+	log     *slog.Logger
+	file    *os.File
+	history *history.Recorder
+	lab     *lab.Lab
+	cluster *db.Cluster
+	env     *workload.Env
+}
+
+// run does one whole run, prints the table and tells by its error how it went.
+func run(ctx context.Context, cmd *cobra.Command, o options) (err error) {
+	r := &running{options: o}
+	if r.loads, r.faults, err = r.parse(); err != nil {
+		return err
+	}
+	if err := r.open(ctx); err != nil {
+		return exitError{3, errors.Join(err, r.close())}
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "seed %d, results in %s\n", r.seed, r.dir)
+	err = r.drive(ctx)
+	err = errors.Join(err, r.cluster.CollectLogs(r.dir), r.history.Flush(), r.close())
+	results, reportErr := report(cmd.OutOrStdout(), r.history.History(), r.dir, r.porcupine)
+	if err = errors.Join(err, reportErr); err != nil {
+		return exitError{3, err}
+	}
+	return verdict(results)
+}
+
+// open makes the lab, the cluster and the accounts.
+func (r *running) open(ctx context.Context) (err error) {
+	if r.bin, err = filepath.Abs(r.bin); err != nil {
+		return err
+	}
+	if _, err := os.Stat(r.bin); err != nil {
+		return fmt.Errorf("look for the program under test (make build makes it, --bin names another): %w", err)
+	}
+	if r.work, err = os.MkdirTemp("", "jepsen-"); err != nil {
+		return err
+	}
+	if r.dir = r.out; r.dir == "" {
+		if r.dir, err = os.MkdirTemp("", "jepsen-results-"); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(r.dir, 0o755); err != nil {
+		return err
+	}
+	if r.file, err = os.Create(filepath.Join(r.dir, historyName)); err != nil {
+		return err
+	}
+	level := slog.LevelWarn
+	if r.verbose {
+		level = slog.LevelInfo
+	}
+	r.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	r.history = history.NewRecorder(r.file, history.Run{Seed: r.seed, Workload: loadNames(r.loads), Nemesis: faultNames(r.faults), Nodes: r.nodes, Time: r.time, Args: r.args(), Version: version(ctx, r.bin)})
+	places, err := namespaces(r.options.lab)
+	if err != nil {
+		return err
+	}
+	if r.lab, err = lab.New(lab.Config{Nodes: r.nodes, Namespaces: places, Seed: r.seed, Logger: r.log}); err != nil {
+		return err
+	}
+	r.cluster, err = db.New(db.Config{Bin: r.bin, Dir: r.work, Lab: r.lab, History: r.history, Logger: r.log, Env: r.options.env, LogStore: r.logStore, Volume: r.volume})
+	if err != nil {
+		return err
+	}
+	setup, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	if err := r.cluster.Setup(setup); err != nil {
+		return err
+	}
+	return r.populate(setup)
+}
+
+// volume makes a node's disk.
+func (r *running) volume(name string) (disk.Volume, error) {
+	return disk.New(disk.Config{Kind: disk.Kind(r.disk), Dir: filepath.Join(r.work, name, "disk"), Seed: r.seed})
+}
+
+func namespaces(name string) (lab.Namespaces, error) {
+	switch name {
+	case "auto":
+		return lab.Auto, nil
+	case "namespaces":
+		return lab.Always, nil
+	case "loopback":
+		return lab.Never, nil
+	}
+	return 0, fmt.Errorf("--lab is %q: choose namespaces, loopback or auto", name)
+}
+
+// populate makes accounts and what the workloads need.
+func (r *running) populate(ctx context.Context) error {
+	r.env = &workload.Env{Nodes: r.cluster.Clients, Dialer: r.lab, Admin: r.admin, History: r.history, Seed: r.seed, Log: r.log}
+	admin := r.cluster.Nodes()[0].Admin()
+	if err := admin.AddDomain(ctx, "example.test"); err != nil {
+		return err
+	}
+	for i := range r.accounts {
+		a := workload.Account{Address: fmt.Sprintf("u%d@example.test", i), Password: fmt.Sprintf("mật khẩu %d", i)}
+		if err := admin.AddAccount(ctx, a.Address, a.Password); err != nil {
+			return err
+		}
+		r.env.Accounts = append(r.env.Accounts, a)
+	}
+	for _, w := range r.loads {
+		if err := w.Setup(ctx, r.env); err != nil {
+			return fmt.Errorf("prepare %s: %w", w.Name(), err)
+		}
+	}
+	return nil
+}
+
+func (r *running) admin(name string) *client.Admin {
+	n, err := r.cluster.Node(name)
+	if err != nil {
+		n = r.cluster.Nodes()[0] // it left; any other does
+	}
+	return n.Admin()
+}
+
+// drive lets clients and nemesis run, heals, and reads everything.
+func (r *running) drive(ctx context.Context) error {
+	limit := r.time
+	if r.repeats > 0 {
+		limit = 24 * time.Hour // the repeats end it
+	}
+	clients, stop := context.WithTimeout(ctx, limit)
+	defer stop()
+	var wg sync.WaitGroup
+	for i, w := range r.loads {
+		for p := range r.processes {
+			wg.Go(func() { w.Process(clients, r.env, i*r.processes+p) })
+		}
+	}
+	t := &nemesis.Target{Cluster: r.cluster, Lab: r.lab, Rand: rand.New(rand.NewPCG(r.seed, 1)), History: r.history, Logger: r.log, OldBin: r.oldBin}
+	err := nemesis.Run(clients, t, r.faults, nemesis.Schedule{Hold: r.hold, Quiet: r.quiet, Most: r.most, Repeats: r.repeats})
+	if r.repeats > 0 || err != nil {
+		stop()
+	}
+	wg.Wait()
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted: what was recorded until then is kept, and says nothing about loss")
+	}
+	return r.final(ctx)
+}
+
+// final reads everything everywhere.
+func (r *running) final(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	if _, err := r.cluster.Heal(ctx); err != nil {
+		return fmt.Errorf("the cluster is not whole in the end: %w", err)
+	}
+	for _, w := range r.loads {
+		if err := w.Final(ctx, r.env); err != nil {
+			return fmt.Errorf("read everything of %s: %w", w.Name(), err)
+		}
+	}
+	return r.compare(ctx)
+}
+
+// compare notes every node's state hash at an index that all have in common, and lets each verify its own copy.
+func (r *running) compare(ctx context.Context) error {
+	for {
+		hashes := map[string]client.StateHash{}
+		indexes := map[uint64]bool{}
+		for _, n := range r.cluster.Nodes() {
+			h, err := n.Admin().StateHash(ctx)
+			if err != nil {
+				return fmt.Errorf("state hash of %s: %w", n.Name(), err)
+			}
+			hashes[n.Name()], indexes[h.Index] = h, true
+		}
+		if len(indexes) == 1 {
+			for name, h := range hashes {
+				r.history.Note(history.Note{At: r.history.Now(), Node: name, Kind: "hash", Index: h.Index, Text: h.Hash})
+			}
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the nodes are never at one index: %v", hashes)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	for _, n := range r.cluster.Nodes() {
+		if err := n.Admin().Check(ctx); err != nil {
+			r.history.Note(history.Note{At: r.history.Now(), Node: n.Name(), Kind: "log", Text: "invariant: check says: " + err.Error()})
+		}
+	}
+	return nil
+}
+
+// close ends and removes everything that the run made, but its results.
+func (r *running) close() error {
+	var errs []error
+	if r.cluster != nil {
+		errs = append(errs, r.cluster.Close())
+	}
+	if r.lab != nil {
+		errs = append(errs, r.lab.Close())
+	}
+	if r.file != nil {
+		errs = append(errs, r.file.Close())
+	}
+	if r.work != "" {
+		errs = append(errs, os.RemoveAll(r.work))
+	}
+	return errors.Join(errs...)
+}
+
+func loadNames(ws []workload.Workload) (out []string) {
+	for _, w := range ws {
+		out = append(out, w.Name())
+	}
+	return out
+}
+
+func faultNames(fs []nemesis.Fault) (out []string) {
+	for _, f := range fs {
+		out = append(out, f.Name)
+	}
+	return out
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/quorumail/quorumail/jepsen/checker"
+	"github.com/quorumail/quorumail/jepsen/history"
+)
+
+// printTable prints what a run showed: a line per checker, a line per kind of fault, and the violations.
+func printTable(w io.Writer, h *history.History, results []checker.Result) {
+	fmt.Fprintf(w, "\n%-14s %-8s %s\n", "checker", "verdict", "what it saw")
+	for _, r := range results {
+		if r.Verdict == checker.Nothing {
+			continue
+		}
+		fmt.Fprintf(w, "%-14s %-8s %s\n", r.Checker, r.Verdict, facts(r))
+	}
+	printFaults(w, h)
+	for _, r := range results {
+		for i, v := range r.Violations {
+			if i == 20 {
+				fmt.Fprintf(w, "  ... and %d more, in %s\n", len(r.Violations)-i, resultsName)
+				break
+			}
+			fmt.Fprintf(w, "  %s: %s at %v: %s\n", r.Checker, v.Kind, v.At.Round(time.Millisecond), v.Text)
+		}
+	}
+}
+
+// facts are counts and figures in one line.
+func facts(r checker.Result) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(r.Counts)) {
+		out = append(out, fmt.Sprintf("%s %d", k, r.Counts[k]))
+	}
+	for _, k := range slices.Sorted(maps.Keys(r.Figures)) {
+		out = append(out, fmt.Sprintf("%s %v", k, r.Figures[k].Round(time.Millisecond)))
+	}
+	if r.Why != "" {
+		out = append(out, r.Why)
+	}
+	return strings.Join(out, ", ")
+}
+
+// printFaults prints, per kind of fault, how long clients could not write.
+func printFaults(w io.Writer, h *history.History) {
+	gaps := map[string][]checker.Gap{}
+	var total time.Duration
+	for _, g := range checker.Availability(h) {
+		if g.Fault.Name == "" {
+			continue
+		}
+		gaps[g.Fault.Name] = append(gaps[g.Fault.Name], g)
+		total += g.Fault.End - g.Fault.Start
+	}
+	if len(gaps) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%-44s %5s %14s %14s %22s\n", "fault", "times", "median gap", "longest gap", "operations that failed")
+	for _, name := range slices.Sorted(maps.Keys(gaps)) {
+		var longest []time.Duration
+		failed := 0
+		for _, g := range gaps[name] {
+			longest = append(longest, g.Longest)
+			failed += g.FailedOps
+		}
+		slices.Sort(longest)
+		fmt.Fprintf(w, "%-44s %5d %14v %14v %22d\n", name, len(longest), longest[len(longest)/2].Round(time.Millisecond), longest[len(longest)-1].Round(time.Millisecond), failed)
+	}
+	fmt.Fprintf(w, "%v of faults in all; a gap is the longest time without an acknowledged write around a fault\n", total.Round(time.Second))
+}

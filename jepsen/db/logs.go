@@ -1,0 +1,35 @@
+package db
+
+import (
+	"bytes"
+	"regexp"
+)
+
+// broken finds lines that no fault excuses: a panic, a data race, an invariant that does not hold.
+var broken = regexp.MustCompile(`(?i)^panic: |^fatal error: |DATA RACE|invariant|^goroutine \d+ \[`)
+
+// suspicious are the lines of a log that a checker shall see, each kind of trace by its first line.
+func suspicious(log []byte) []string {
+	var out []string
+	inTrace := false
+	for line := range bytes.Lines(log) {
+		line = bytes.TrimRight(line, "\n")
+		hit := broken.Match(line)
+		if hit && !(inTrace && bytes.HasPrefix(line, []byte("goroutine "))) {
+			out = append(out, string(line))
+		}
+		inTrace = hit || inTrace && !bytes.HasPrefix(line, []byte("time="))
+	}
+	return out
+}
+
+func lastLine(log []byte) string {
+	log = bytes.TrimRight(log, "\n")
+	return string(log[bytes.LastIndexByte(log, '\n')+1:])
+}
+
+// replaceMe finds what the program says when its data is lost: it must be replaced.
+var replaceMe = regexp.MustCompile(`join anew|anew with an invite|replace this node|must be replaced`)
+
+// refused tells whether the process that was started last said that it has to be replaced.
+func (n *Node) refused() bool { return replaceMe.Match(n.sinceStart()) }

@@ -1,0 +1,121 @@
+package nemesis
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/quorumail/quorumail/jepsen/db"
+	"github.com/quorumail/quorumail/jepsen/net"
+)
+
+// aimedFaults are sequences that hit what is known to be delicate.
+func aimedFaults() []Fault {
+	return []Fault{
+		{Name: "pause leader until another leads, and resume", Family: "process", Inject: pauseUntilDeposed},
+		{Name: "snapshot to a follower, sender killed", Family: "network", Heavy: true, Needs: "namespaces", Inject: snapshotSenderKilled},
+		{Name: "follower far behind, then it must lead", Family: "network", Heavy: true, Needs: "namespaces", Inject: laggardLeads},
+	}
+}
+
+// pauseUntilDeposed makes the leader stand still until another leads, and lets it go on: until it hears of the other it believes that it
+// leads, and clients that are connected to it must not be shown what is old.
+func pauseUntilDeposed(ctx context.Context, t *Target) (Done, error) {
+	n, err := t.Cluster.WaitLeader(ctx)
+	if err != nil {
+		return Done{}, err
+	}
+	d := Done{Nodes: []string{n.Name()}}
+	n.Pause()
+	defer n.Resume()
+	next, err := waitOther(ctx, t, n)
+	if err != nil {
+		return d, err
+	}
+	d.Detail = next.Name() + " led meanwhile"
+	pause(ctx, t.upTo(1000))
+	return d, nil
+}
+
+// waitOther waits until another node leads.
+func waitOther(ctx context.Context, t *Target, but *db.Node) (*db.Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		n, err := t.Cluster.WaitLeader(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if n != but {
+			return n, nil
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+}
+
+// snapshotSenderKilled cuts a follower off until the leader has cut its log beyond what it has, heals, and kills the leader while it sends the
+// checkpoint.
+func snapshotSenderKilled(ctx context.Context, t *Target) (Done, error) {
+	leader, follower, undo, err := leaveBehind(ctx, t)
+	if err != nil {
+		return Done{Undo: undo}, err
+	}
+	d := Done{Nodes: []string{leader.Name(), follower.Name()}, Undo: undo, Detail: "leader " + leader.Name() + ", follower " + follower.Name()}
+	if err := undo(ctx); err != nil {
+		return d, err
+	}
+	pause(ctx, 100*time.Millisecond+t.upTo(700))
+	leader.Kill()
+	return d, leader.Start(ctx)
+}
+
+// laggardLeads cuts a follower off until it is far behind, heals, and at once kills the two others in turn.
+func laggardLeads(ctx context.Context, t *Target) (Done, error) {
+	leader, follower, undo, err := leaveBehind(ctx, t)
+	if err != nil {
+		return Done{Undo: undo}, err
+	}
+	d := Done{Nodes: []string{leader.Name(), follower.Name()}, Undo: undo, Detail: follower.Name() + " was behind"}
+	if err := undo(ctx); err != nil {
+		return d, err
+	}
+	for _, n := range others(t, follower) {
+		n.Kill()
+		pause(ctx, t.upTo(500))
+		if err := n.Start(ctx); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+// leaveBehind cuts a follower off until the log it lacks may have been cut: the leader has taken more entries than a log keeps.
+func leaveBehind(ctx context.Context, t *Target) (leader, follower *db.Node, undo func(context.Context) error, err error) {
+	sw, err := t.network()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if leader, err = t.Cluster.WaitLeader(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	rest := others(t, leader)
+	if len(rest) == 0 {
+		return nil, nil, nil, fmt.Errorf("%w: there is one node", ErrNotHere)
+	}
+	follower = rest[t.Rand.IntN(len(rest))]
+	if err = sw.Apply(net.Isolate(follower.Name(), nameList(others(t, follower)), net.Both)); err != nil {
+		return nil, nil, nil, err
+	}
+	undo = func(context.Context) error { sw.Heal(); return nil }
+	before, err := leader.Status(ctx)
+	if err != nil {
+		return leader, follower, undo, err
+	}
+	enough := before.Last + t.Cluster.LogKeeps()
+	for deadline := time.Now().Add(40 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; pause(ctx, 200*time.Millisecond) {
+		if st, err := leader.Status(ctx); err == nil && st.Last > enough {
+			break
+		}
+	}
+	return leader, follower, undo, nil
+}

@@ -1,0 +1,78 @@
+package nemesis
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// All is every fault that there is.
+func All() []Fault {
+	return slices.Concat(processFaults(), powerFaults(), networkFaults(), diskFaults(), memberFaults(), aimedFaults())
+}
+
+// sets are names for several faults.
+var sets = map[string][]string{
+	"none":      {},
+	"kill":      {"kill one", "kill leader", "kill two", "kill all", "kill again and again"},
+	"pause":     {"pause one", "pause leader"},
+	"power":     {"power loss of one", "power loss of the leader", "power loss of all", "power loss of a minority behind a partition"},
+	"partition": {"halves", "bridge", "ring", "one way", "isolate leader", "isolate leader from peers", "isolate one"},
+	"drain":     {"restart one", "restart leader", "rolling restart"},
+	"clock":     {"clock jumps", "clock strobes", "clock drifts"},
+	"rot":       {"rot in log", "rot in state", "rot in bodies", "rot in next leader"},
+	"member":    {"wipe and replace", "join and leave", "kill during join"},
+}
+
+// Names lists the faults and the sets of faults.
+func Names() (faults, groups []string) {
+	for _, f := range All() {
+		faults = append(faults, f.Name)
+	}
+	for name := range sets {
+		groups = append(groups, name)
+	}
+	slices.Sort(groups)
+	return faults, append([]string{"all"}, groups...)
+}
+
+// Parse finds faults by a list such as "kill,halves,clock jumps"; "all" is all of them.
+func Parse(list string) ([]Fault, error) {
+	byName := map[string]Fault{}
+	for _, f := range All() {
+		byName[f.Name] = f
+	}
+	var out []Fault
+	add := func(name string) error {
+		f, ok := byName[name]
+		if !ok {
+			faults, groups := Names()
+			return fmt.Errorf("there is no fault %q: choose of %s, or of the groups %s", name, strings.Join(faults, ", "), strings.Join(groups, ", "))
+		}
+		if !slices.ContainsFunc(out, func(o Fault) bool { return o.Name == f.Name }) {
+			out = append(out, f)
+		}
+		return nil
+	}
+	for name := range strings.SplitSeq(list, ",") {
+		name = strings.TrimSpace(name)
+		members, isSet := sets[name]
+		switch {
+		case name == "all":
+			members = nil
+			for _, f := range All() {
+				members = append(members, f.Name)
+			}
+		case name == "":
+			continue
+		case !isSet:
+			members = []string{name}
+		}
+		for _, m := range members {
+			if err := add(m); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}

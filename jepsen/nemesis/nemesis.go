@@ -1,0 +1,163 @@
+package nemesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/quorumail/quorumail/jepsen/db"
+	"github.com/quorumail/quorumail/jepsen/history"
+	"github.com/quorumail/quorumail/jepsen/lab"
+)
+
+// Target is what faults are done to.
+type Target struct {
+	Cluster *db.Cluster
+	Lab     *lab.Lab
+	Rand    *rand.Rand // of the nemesis alone
+	History *history.Recorder
+	Logger  *slog.Logger
+	OldBin  string // of an earlier version, for upgrades; "" when there is none
+}
+
+// Done is a fault that was caused.
+type Done struct {
+	Nodes  []string // whom it hit
+	Detail string
+	Undo   func(context.Context) error // nil when the general healing (nodes that do not run are started) undoes it
+}
+
+// Fault is one kind of fault. Inject causes it. ErrNotHere is returned when this lab or disk cannot do it.
+type Fault struct {
+	Name   string
+	Family string // faults of one family are never caused at the same time
+	Heavy  bool   // it takes a quorum away or harms a disk: never together with another fault
+	Needs  string // "", "namespaces", "faultfs", "power"
+	Inject func(ctx context.Context, t *Target) (Done, error)
+}
+
+// ErrNotHere is that a fault cannot be caused in this lab.
+var ErrNotHere = errors.New("this fault cannot be caused here")
+
+// Schedule says how faults are spread over time.
+type Schedule struct {
+	Hold    time.Duration // a fault lasts between half of this and one and a half
+	Quiet   float64       // share of the time without faults, about
+	Most    int           // faults at once
+	Heal    time.Duration // how long the cluster may take to be whole after a period; default two minutes
+	Repeats int           // when > 0: every fault of the list in turn, so many times, one at a time, instead of random ones
+}
+
+// Run causes faults until ctx ends (or the repeats are done), and heals all of them. The error says what did not heal: the cluster is not
+// as it should be then.
+func Run(ctx context.Context, t *Target, faults []Fault, s Schedule) error {
+	if s.Heal == 0 {
+		s.Heal = 2 * time.Minute
+	}
+	if len(faults) == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	for period := 0; ctx.Err() == nil && (s.Repeats == 0 || period < s.Repeats*len(faults)); period++ {
+		chosen := choose(t.Rand, faults, s.Most)
+		if s.Repeats > 0 {
+			chosen = faults[period%len(faults):][:1]
+		}
+		if err := onePeriod(ctx, t, chosen, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// choose draws up to most faults of different families; a heavy one comes alone.
+func choose(r *rand.Rand, faults []Fault, most int) []Fault {
+	count := 1 + r.IntN(max(1, most))
+	var out []Fault
+	for _, i := range r.Perm(len(faults)) {
+		f := faults[i]
+		if len(out) > 0 && (f.Heavy || out[0].Heavy) || slices.ContainsFunc(out, func(o Fault) bool { return o.Family == f.Family }) {
+			continue
+		}
+		if out = append(out, f); len(out) == count {
+			break
+		}
+	}
+	return out
+}
+
+// onePeriod is: faults, healing, quiet.
+func onePeriod(ctx context.Context, t *Target, faults []Fault, s Schedule) error {
+	var running []history.Fault
+	var undo []func(context.Context) error
+	for _, f := range faults {
+		at := t.History.Now()
+		done, err := f.Inject(ctx, t)
+		if errors.Is(err, ErrNotHere) {
+			t.Logger.Info("left out", "fault", f.Name, "err", err)
+			continue
+		}
+		if done.Undo != nil {
+			undo = append(undo, done.Undo)
+		}
+		t.Logger.Info("fault", "name", f.Name, "nodes", strings.Join(done.Nodes, ","), "detail", done.Detail, "err", err)
+		if err != nil {
+			done.Detail = strings.TrimSpace(done.Detail + " " + err.Error())
+		}
+		running = append(running, history.Fault{Name: f.Name, Nodes: done.Nodes, Start: at, Detail: done.Detail})
+	}
+	hold := time.Duration(float64(s.Hold) * (0.5 + t.Rand.Float64()))
+	pause(ctx, hold)
+	// The healing is not part of what ctx limits: a run that ends leaves a whole cluster.
+	healing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Heal)
+	defer cancel()
+	err := heal(healing, t, undo, running)
+	if err != nil {
+		return fmt.Errorf("after %s: %w", names(running), err)
+	}
+	if s.Quiet > 0 {
+		// The healing counts as quiet only in part: clients see the cluster recover.
+		pause(ctx, time.Duration(float64(hold)*s.Quiet/(1-s.Quiet)))
+	}
+	return nil
+}
+
+// heal undoes faults, the last one first, and waits until the cluster is whole.
+func heal(ctx context.Context, t *Target, undo []func(context.Context) error, running []history.Fault) error {
+	var errs []error
+	for _, f := range slices.Backward(undo) {
+		errs = append(errs, f(ctx))
+	}
+	end := t.History.Now()
+	replaced, err := t.Cluster.Heal(ctx)
+	errs = append(errs, err)
+	for _, f := range running {
+		f.End = end
+		if len(replaced) > 0 {
+			f.Detail = strings.TrimSpace(f.Detail + " replaced afterwards: " + strings.Join(replaced, ", "))
+		}
+		t.History.Fault(f)
+	}
+	return errors.Join(errs...)
+}
+
+func names(faults []history.Fault) string {
+	var out []string
+	for _, f := range faults {
+		out = append(out, f.Name)
+	}
+	return strings.Join(out, " and ")
+}
+
+// pause waits for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
