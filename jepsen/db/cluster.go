@@ -30,7 +30,7 @@ type Config struct {
 	Env             []string                               // of the nodes' processes, besides this process's
 	LogStore        string                                 // raft.log_store; default "wal"
 	Heartbeat       time.Duration                          // raft.heartbeat; default 250 ms, the program's own default
-	SnapshotEntries int                                    // raft.snapshot_entries; default 128, so that logs are cut within a run
+	SnapshotEntries int                                    // raft.snapshot_entries; default 256, so that logs are cut within a run
 	MinFreeDisk     string                                 // limits.min_free_disk; default "16MiB"
 }
 
@@ -42,7 +42,7 @@ func (c Config) withDefaults() Config {
 		c.Heartbeat = 250 * time.Millisecond
 	}
 	if c.SnapshotEntries == 0 {
-		c.SnapshotEntries = 128
+		c.SnapshotEntries = 256
 	}
 	if c.MinFreeDisk == "" {
 		c.MinFreeDisk = "16MiB"

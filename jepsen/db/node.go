@@ -166,7 +166,9 @@ func (n *Node) Client() client.Node {
 }
 
 // Admin asks the node as its administrator does.
-func (n *Node) Admin() *client.Admin { return client.NewAdmin(client.Options{Dialer: n.c.cfg.Lab}, n.Client()) }
+func (n *Node) Admin() *client.Admin {
+	return client.NewAdmin(client.Options{Dialer: n.c.cfg.Lab}, n.Client())
+}
 
 // Status is what the node says of itself.
 func (n *Node) Status(ctx context.Context) (client.Status, error) {

@@ -95,7 +95,7 @@ type Run struct {
 	Nemesis  []string      `json:"nemesis"`
 	Nodes    int           `json:"nodes"`
 	Time     time.Duration `json:"time"`
-	Args     []string      `json:"args"` // of "jepsen run", which repeats it
+	Args     []string      `json:"args"`    // of "jepsen run", which repeats it
 	Version  string        `json:"version"` // of the program under test
 	Began    time.Time     `json:"began"`
 }

@@ -12,9 +12,9 @@ import (
 // aimedFaults are sequences that hit what is known to be delicate.
 func aimedFaults() []Fault {
 	return []Fault{
-		{Name: "pause leader until another leads, and resume", Family: "process", Inject: pauseUntilDeposed},
-		{Name: "snapshot to a follower, sender killed", Family: "network", Heavy: true, Needs: "namespaces", Inject: snapshotSenderKilled},
-		{Name: "follower far behind, then it must lead", Family: "network", Heavy: true, Needs: "namespaces", Inject: laggardLeads},
+		{Name: "pause leader until deposed", Family: "process", Inject: pauseUntilDeposed},
+		{Name: "snapshot sender killed", Family: "network", Heavy: true, Needs: "namespaces", Inject: snapshotSenderKilled},
+		{Name: "laggard must lead", Family: "network", Heavy: true, Needs: "namespaces", Inject: laggardLeads},
 	}
 }
 

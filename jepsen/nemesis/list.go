@@ -21,7 +21,11 @@ var sets = map[string][]string{
 	"drain":     {"restart one", "restart leader", "rolling restart"},
 	"clock":     {"clock jumps", "clock strobes", "clock drifts"},
 	"rot":       {"rot in log", "rot in state", "rot in bodies", "rot in next leader"},
-	"member":    {"wipe and replace", "join and leave", "kill during join"},
+	"aimed":     {"pause leader until deposed", "snapshot sender killed", "laggard must lead"},
+	"disk": {"leader's log hangs", "leader's disk hangs", "fsync of leader's log fails", "fsync of the state fails", "fsync of the bodies fails", "writes fail", "reads of bodies fail",
+		"no space at all", "slow disk", "reads of bodies get bits wrong", "disk full on one", "disk full on all"},
+	"network": {"leader hears nobody", "nobody hears leader", "lossy", "jitter", "slow network", "slow follower", "slow clients", "grey: no Raft", "grey: no gossip", "flapping links"},
+	"member":  {"wipe and replace", "join and leave", "kill during join"},
 }
 
 // Names lists the faults and the sets of faults.
