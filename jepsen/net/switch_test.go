@@ -75,6 +75,7 @@ func (b *bed) echo(t testing.TB, end int, port uint16) {
 	t.Helper()
 	l := b.listen(t, end, port)
 	var wg sync.WaitGroup
+	stop := make(chan struct{})
 	wg.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -82,10 +83,12 @@ func (b *bed) echo(t testing.TB, end int, port uint16) {
 				return
 			}
 			wg.Go(func() {
-				defer c.Close()
 				_, _ = io.Copy(c, c) // until the other side closes
+				c.Close()
 			})
+			// The other side may be cut off when the test ends.
+			wg.Go(func() { <-stop; c.Close() })
 		}
 	})
-	t.Cleanup(func() { l.Close(); wg.Wait() })
+	t.Cleanup(func() { l.Close(); close(stop); wg.Wait() })
 }
