@@ -64,7 +64,7 @@ func (p *POP3) login(address, password string) error {
 	_, err := p.command("PASS", password)
 	var refused *POP3Error
 	if errors.As(err, &refused) {
-		// RFC 3206 §4: AUTH is about the credentials; SYS and IN-USE are not.
+		// The response code AUTH is about the credentials; SYS and IN-USE are not.
 		return &OpError{Outcome: history.Fail, Auth: strings.HasPrefix(refused.Text, "[AUTH]"), Err: err}
 	}
 	return judge(err, p.c.left())

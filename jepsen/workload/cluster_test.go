@@ -210,8 +210,8 @@ func count(h *history.History, kind history.Kind, outcome history.Outcome) int {
 	return n
 }
 
-// finals are the last whole looks by mailbox and node.
-func finals(t *testing.T, h *history.History) map[string]map[string]*history.Mailbox {
+// finalLooks are the last whole looks by mailbox and node.
+func finalLooks(t *testing.T, h *history.History) map[string]map[string]*history.Mailbox {
 	t.Helper()
 	found := map[string]map[string]*history.Mailbox{}
 	for _, o := range h.Ops {

@@ -37,6 +37,7 @@ type session struct {
 	number  int
 	node    client.Node
 	account Account
+	view    *history.Mailbox // the selected mailbox as it was read last; nil: not read
 }
 
 func newProc(env *Env, workload string, p int) *proc {
@@ -92,7 +93,7 @@ func (p *proc) node() (client.Node, error) {
 			return n, nil
 		}
 	}
-	n := nodes[(p.p+len(nodes))%len(nodes)] // spread over the nodes
+	n := nodes[max(p.p, 0)%len(nodes)] // spread over the nodes
 	if p.at != "" {
 		n = nodes[p.rng.IntN(len(nodes))]
 	}
@@ -179,4 +180,6 @@ func (p *proc) drop(s *session) {
 func (e *Env) newSession() int { return int(e.sessions.Add(1)) }
 
 // newID makes the id of a message, unique in the run.
-func (p *proc) newID() string { return fmt.Sprintf("%s-%d-%d", p.workload, p.p, p.env.ids.Add(1)) }
+func (p *proc) newID() string {
+	return fmt.Sprintf("%s-%d-%d.%s", p.workload, p.p, p.env.ids.Add(1), p.env.tag())
+}

@@ -21,20 +21,23 @@ type mailboxOf struct {
 
 func (m mailboxOf) String() string { return box(m.account.Address, m.name) }
 
-// read looks at a whole mailbox at a node: with a NOOP in a session that has it selected, now and then, else with a SELECT.
-func (p *proc) read(ctx context.Context, n client.Node, m mailboxOf) (*session, *history.Mailbox, error) {
+// read looks at a whole mailbox at a node: with a NOOP in a session that has it selected, now and then, else with a SELECT. Only the UIDs
+// in the session's view may be used in it: a server takes no notice of others, even if they exist by now.
+func (p *proc) read(ctx context.Context, n client.Node, m mailboxOf) (*session, error) {
 	op := p.begin(history.Read, n.Name)
 	op.Box = m.String()
 	s, err := p.session(ctx, n, m.account)
-	if err == nil {
-		op.Session = s.number
-		if s.Selected() == m.name && p.rng.IntN(2) == 0 {
-			op.Mailbox, err = s.Refresh(ctx)
-		} else {
-			op.Mailbox, err = s.Look(ctx, m.name)
-		}
+	if err != nil {
+		return nil, p.end(op, err)
 	}
-	return s, op.Mailbox, p.end(op, err)
+	op.Session = s.number
+	if s.Selected() == m.name && p.rng.IntN(2) == 0 {
+		s.view, err = s.Refresh(ctx)
+	} else {
+		s.view, err = s.Look(ctx, m.name)
+	}
+	op.Mailbox = s.view
+	return s, p.end(op, err)
 }
 
 // readAfter is read for mailboxes that grow: so seldom that it takes a small share of the process's time.
@@ -43,10 +46,13 @@ func (p *proc) readAfter(ctx context.Context, n client.Node, m mailboxOf) error 
 	if began.Before(p.nextRead) {
 		return nil
 	}
-	_, _, err := p.read(ctx, n, m)
+	_, err := p.read(ctx, n, m)
 	p.nextRead = time.Now().Add(readShare * time.Since(began))
 	return err
 }
+
+// finals are the numbers of the processes that do final reads, downwards.
+const finals = -1
 
 // finalReads reads mailboxes whole at every node, until each was read or the time is over.
 func finalReads(ctx context.Context, env *Env, workload string, boxes []mailboxOf) error {
@@ -57,7 +63,7 @@ func finalReads(ctx context.Context, env *Env, workload string, boxes []mailboxO
 	var wg sync.WaitGroup
 	for i, n := range nodes {
 		wg.Go(func() {
-			p := newProc(env, workload, -1-i)
+			p := newProc(env, workload, finals-i)
 			defer p.close()
 			errs[i] = p.finalReadsAt(ctx, n, boxes)
 		})

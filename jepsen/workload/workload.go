@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,11 +48,13 @@ type Env struct {
 
 	sessions atomic.Int64
 	ids      atomic.Int64
+	tagOnce  sync.Once
+	tagged   string
 }
 
 // All makes one of each workload.
 func All() []Workload {
-	return []Workload{NewDeliver()}
+	return []Workload{NewDeliver(), NewFlags(), NewAppendExpunge(), NewMove(), NewSession(), NewAccounts()}
 }
 
 // ByName makes a workload; nil: there is none of that name.
@@ -76,6 +80,12 @@ func (e *Env) log() *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}
 	return e.Log
+}
+
+// tag tells this run's mailboxes, messages and accounts from those of earlier ones on the same cluster.
+func (e *Env) tag() string {
+	e.tagOnce.Do(func() { e.tagged = strconv.FormatInt(e.History.History().Run.Began.UnixMilli(), 36) })
+	return e.tagged
 }
 
 // box names a mailbox in the history.
