@@ -101,9 +101,13 @@ func (l *rollingLoad) restart(i int) (gap time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	from, _ := slices.BinarySearchFunc(l.times, begin, time.Time.Compare)
+	var at time.Time
 	for k := max(from, 1); k < len(l.times); k++ {
-		gap = max(gap, l.times[k].Sub(l.times[k-1]))
+		if g := l.times[k].Sub(l.times[k-1]); g > gap {
+			gap, at = g, l.times[k-1]
+		}
 	}
+	l.c.t.Logf("node %d: %v without an acknowledged write, from %v after the signal; it served again after %v", i, gap.Round(time.Millisecond), at.Sub(begin).Round(time.Millisecond), back.Sub(begin).Round(time.Millisecond))
 	return gap.Round(time.Millisecond)
 }
 
