@@ -51,7 +51,7 @@ func (n *node) status(ctx context.Context, _ admin.Empty) (admin.Status, error) 
 	}
 	out := admin.Status{Name: n.cfg.Name, ID: string(n.id.ID), State: s.State, Leader: names[s.Leader], Term: s.Term, Last: s.Last, Commit: s.Commit, Applied: s.Applied,
 		Missing: missing, Listeners: n.listeners.all(), Version: version, Ready: true}
-	if err := n.replica.Ready(); err != nil {
+	if err := n.ready(); err != nil {
 		out.Ready, out.NotReady = false, err.Error()
 	}
 	out.Members = n.memberList(ctx, names)

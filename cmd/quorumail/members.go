@@ -52,7 +52,7 @@ func (n *node) refuse(id cluster.ServerID) error {
 // health is what this node says of itself.
 func (n *node) health() gossip.Health {
 	h := gossip.Health{Version: version, ClientAddresses: n.clientAddresses(), Load: loadAverage(), Applied: n.cluster.Status().Applied, Ready: true}
-	if err := n.replica.Ready(); err != nil {
+	if err := n.ready(); err != nil {
 		h.Ready, h.NotReady = false, err.Error()
 	}
 	return h

@@ -65,7 +65,7 @@ func (n *node) listenAdmin() (net.Listener, error) {
 
 // metricsServer shows the node's figures.
 func (n *node) metricsServer() (*metrics.Server, error) {
-	return metrics.New(metrics.Config{Ready: n.replica.Ready, Logger: n.log, Collectors: []prometheus.Collector{n.figures.replica, n.figures.directory, n.figures.smtp, n.figures.imap,
+	return metrics.New(metrics.Config{Ready: n.ready, Logger: n.log, Collectors: []prometheus.Collector{n.figures.replica, n.figures.directory, n.figures.smtp, n.figures.imap,
 		metrics.Bodies(n.blobs.Stats), metrics.State(n.machine.StoreMetrics), metrics.Log(filepath.Join(n.cfg.DataDir, "raft")), metrics.Disk(n.freeBytes, n.cfg.Limits.MinFreeDiskBytes),
 		metrics.Status(func() (admin.Status, error) { return n.status(context.Background(), admin.Empty{}) })}})
 }

@@ -77,6 +77,7 @@ type node struct {
 	listeners addresses
 	port      atomic.Pointer[transport.Port]
 	sockets   sockets // of clients
+	stage     atomic.Int32
 	under     under
 	strangers strangers
 }
@@ -341,25 +342,36 @@ func (n *node) run(ctx context.Context, j *joiner) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := n.waitReady(ctx); err != nil {
+		n.leave(ctx, nil)
+		return stopped(ctx)
+	}
 	servers, err := n.servers(tc)
 	if err != nil {
 		return err
 	}
+	n.stage.Store(stageServing)
+	inSession, endSessions := context.WithCancel(context.WithoutCancel(ctx))
+	defer endSessions()
 	var sessions sync.WaitGroup
 	for what, s := range servers {
 		sessions.Add(1)
 		go func() {
 			defer sessions.Done()
-			if err := s.serve(ctx, s.listener); err != nil && ctx.Err() == nil {
+			if err := s.serve(inSession, s.accepts); err != nil && ctx.Err() == nil {
 				cancel(fmt.Errorf("%s: %w", what, err))
 			}
 		}()
 	}
 	<-ctx.Done()
+	n.leave(ctx, servers)
+	endSessions()
 	sessions.Wait()
-	if err := n.cluster.TransferLeadership(); err != nil {
-		n.log.Info("hand over the lead", "pkg", "main", "err", err)
-	}
+	return stopped(ctx)
+}
+
+// stopped is why the node stops: nil when it was told to.
+func stopped(ctx context.Context) error {
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -458,9 +470,18 @@ func (n *node) listen(name, address string) (net.Listener, error) {
 	return n.sockets.listener(l), nil
 }
 
+func (n *node) listenClients(name, address string) (*clientListener, error) {
+	l, err := n.listen(name, address)
+	if err != nil {
+		return nil, err
+	}
+	return newClientListener(l), nil
+}
+
 // server is one listener and who serves it.
 type server struct {
-	listener net.Listener
+	listener *clientListener
+	accepts  net.Listener // listener, or TLS over it
 	serve    func(context.Context, net.Listener) error
 }
 
@@ -478,11 +499,11 @@ func (n *node) servers(tc *tls.Config) (map[string]server, error) {
 			return nil, err
 		}
 		n.replica.OnRevoked(s.EndSessions)
-		l, err := n.listen(name, address)
+		l, err := n.listenClients(name, address)
 		if err != nil {
 			return nil, err
 		}
-		out[name] = server{l, s.Serve}
+		out[name] = server{l, l, s.Serve}
 	}
 	for _, name := range []string{"imap", "imaps"} {
 		address := n.cfg.Listeners.ByName()[name]
@@ -496,14 +517,15 @@ func (n *node) servers(tc *tls.Config) (map[string]server, error) {
 			return nil, err
 		}
 		n.replica.OnRevoked(s.EndSessions)
-		l, err := n.listen(name, address)
+		l, err := n.listenClients(name, address)
 		if err != nil {
 			return nil, err
 		}
+		accepts := net.Listener(l)
 		if name == "imaps" {
-			l = tls.NewListener(l, tc)
+			accepts = tls.NewListener(l, tc)
 		}
-		out[name] = server{l, s.Serve}
+		out[name] = server{l, accepts, s.Serve}
 	}
 	return out, nil
 }

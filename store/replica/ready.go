@@ -12,6 +12,7 @@ import (
 // healthReport is what the last look at the node found.
 type healthReport struct {
 	err    error         // Ready's answer
+	early  bool          // the node has not registered yet, which takes a moment
 	quorum error         // why nothing can be proposed or confirmed now; nil: it can, as far as known
 	lost   chan struct{} // closed when the quorum is lost, so that what is under way does not hang
 }
@@ -32,7 +33,7 @@ func (r *Replica) quorumLost() (lost <-chan struct{}, err error) {
 	return h.lost, h.quorum
 }
 
-// watchHealth keeps the answer of Ready fresh. It asks again without a pause while there is no quorum.
+// watchHealth keeps the answer of Ready fresh. It asks again soon while there is no quorum, or the node has just started.
 func (r *Replica) watchHealth(ctx context.Context) error {
 	for ctx.Err() == nil {
 		h := r.look(ctx)
@@ -48,7 +49,7 @@ func (r *Replica) watchHealth(ctx context.Context) error {
 			}
 		}
 		wait := r.cfg.Intervals.Ready
-		if h.quorum != nil {
+		if h.quorum != nil || h.early {
 			wait = min(wait, 50*time.Millisecond)
 		}
 		pause(ctx, wait)
@@ -79,7 +80,7 @@ func (r *Replica) look(ctx context.Context) *healthReport {
 	select {
 	case <-r.registered:
 	default:
-		return &healthReport{err: fmt.Errorf("this node has not registered yet: %w", store.ErrUnavailable)}
+		return &healthReport{early: true, err: fmt.Errorf("this node has not registered yet: %w", store.ErrUnavailable)}
 	}
 	if r.cfg.Lag != nil {
 		if lag := r.cfg.Lag(); lag > r.cfg.MaxLag {

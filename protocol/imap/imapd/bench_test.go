@@ -42,7 +42,7 @@ func benchCommand(b *testing.B, srv *Server, command string) {
 	b.ReportAllocs()
 	for b.Loop() {
 		said := &spoken{in: bytes.NewReader([]byte("l LOGIN a b\r\ns EXAMINE INBOX\r\nc " + command + "\r\n"))}
-		newConn(srv, said).serve(b.Context(), b.Context())
+		newConn(srv, said).serve(b.Context(), b.Context(), b.Context())
 		if !strings.Contains(said.out.String(), "c OK ") {
 			b.Fatal("the command failed")
 		}

@@ -121,7 +121,7 @@ type Limits struct {
 	Barrier            time.Duration // for ReadBarrier and Auth; 4 s. Over it: NO [UNAVAILABLE].
 	Propose            time.Duration // for a change; 4 s. Over it: NO [UNAVAILABLE], and it may have happened.
 	Accept             time.Duration // for the end of an APPEND; 30 s. Over it the same.
-	Drain              time.Duration // for commands in progress once Serve is cancelled; 10 s. Over it connections are closed.
+	Drain              time.Duration // for commands in progress once Serve is cancelled; 10 s. Over it: BYE, and over it once more the connection is closed.
 }
 
 func (l *Limits) fill() {

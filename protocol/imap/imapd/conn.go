@@ -102,7 +102,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.waiting = false
 	}
 	var timeout net.Error
-	if n == 0 && c.waiting && c.draining && errors.As(err, &timeout) && timeout.Timeout() {
+	if n == 0 && (c.stopped || c.waiting && c.draining) && errors.As(err, &timeout) && timeout.Timeout() {
 		err = errDraining
 	}
 	return n, err
@@ -153,8 +153,8 @@ func (c *conn) handshake(ctx context.Context) error {
 }
 
 // serve runs the session and returns when it has ended. The end of base closes the connection, that of draining ends the session
-// between two commands.
-func (c *conn) serve(base, draining context.Context) {
+// between two commands, and that of late also where it waits for the client in the middle of one.
+func (c *conn) serve(base, draining, late context.Context) {
 	ctx, cancel := context.WithCancel(base)
 	defer cancel()
 	closed := make(chan struct{})
@@ -163,6 +163,8 @@ func (c *conn) serve(base, draining context.Context) {
 	defer c.end(nil)
 	stop := context.AfterFunc(draining, c.drain)
 	defer stop()
+	stopLate := context.AfterFunc(late, c.interrupt)
+	defer stopLate()
 	if c.tls {
 		if err := c.handshake(ctx); err != nil {
 			c.srv.cfg.Logger.Debug("tls refused", "pkg", "imapd", "remote", c.remote, "err", err)

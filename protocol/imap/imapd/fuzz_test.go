@@ -72,7 +72,7 @@ func converse(t *testing.T, in []byte) (lines []string, faults string) {
 	const message = "From: a@example.test\r\nSubject: * BYE\r\n\r\nx BAD\r\n* BYE\r\n"
 	begin := fmt.Sprintf("l LOGIN a b\r\nl APPEND INBOX {%d+}\r\n%s\r\n", len(message), message)
 	said := &spoken{in: bytes.NewReader(append([]byte(begin), in...))}
-	newConn(srv, said).serve(t.Context(), t.Context())
+	newConn(srv, said).serve(t.Context(), t.Context(), t.Context())
 
 	out := bufio.NewReader(&said.out)
 	for {

@@ -46,6 +46,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer cut()
 	draining, drain := context.WithCancel(ctx)
 	defer drain()
+	late, expire := context.WithCancel(base)
+	defer expire()
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 
@@ -53,23 +55,35 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	err := s.accept(ctx, l, func(c *conn) {
 		sessions.Go(func() {
 			defer s.forget(c)
-			c.serve(base, draining)
+			c.serve(base, draining, late)
 		})
 	})
 	_ = l.Close() // a second time where ctx ended
 	drain()
 	done := make(chan struct{})
 	go func() { sessions.Wait(); close(done) }()
+	// First whoever waits for a client in the middle of a command, then whoever waits for the store or cannot write.
+	for _, end := range []func(){expire, cut} {
+		if s.ended(done) {
+			return err
+		}
+		s.cfg.Logger.Warn("closing sessions that did not end", "pkg", "imapd")
+		end()
+	}
+	<-done
+	return err
+}
+
+// ended waits for the end of all sessions, for Limits.Drain.
+func (s *Server) ended(done <-chan struct{}) bool {
 	deadline := time.NewTimer(s.cfg.Limits.Drain)
 	defer deadline.Stop()
 	select {
 	case <-done:
+		return true
 	case <-deadline.C:
-		s.cfg.Logger.Warn("closing sessions that did not end", "pkg", "imapd")
-		cut() // each connection closes when base ends
-		<-done
+		return false
 	}
-	return err
 }
 
 // accept runs until ctx ends or the listener breaks.

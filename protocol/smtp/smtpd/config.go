@@ -111,7 +111,7 @@ type Limits struct {
 	Session               time.Duration // for a whole connection, looked at between commands; 4 h. Over it: 421.
 	Lookup                time.Duration // for a question to Auth or Resolver; 4 s. Over it: 451.
 	Accept                time.Duration // for Store.AddMessage; 60 s. Over it: 451.
-	Drain                 time.Duration // for open transactions once Serve is cancelled; 10 s. Over it connections are closed.
+	Drain                 time.Duration // for open transactions once Serve is cancelled; 10 s. Over it: 421, and over it once more the connection is closed.
 }
 
 // Config says how a listener behaves.

@@ -317,14 +317,33 @@ func TestDrainEndsBetweenCommands(t *testing.T) {
 	busy.closed()
 }
 
-func TestDrainCutsWhatDoesNotEnd(t *testing.T) {
-	r := start(t, MX, func(c *Config) { c.Limits.Drain = 50 * time.Millisecond })
-	c := r.dial()
-	c.begin("alice@example.test")
-	c.say("DATA", "354*")
-	c.send("a: b\r\n")
-	r.stop()
-	c.closed()
+// RFC 5321 §3.8: a server that shuts down says 421, also to a client that has stopped in the middle of a message.
+func TestDrainTells421WhatDoesNotEnd(t *testing.T) {
+	for name, tt := range map[string]struct {
+		mode  Mode
+		begin func(c *client)
+	}{
+		"DATA":      {MX, func(c *client) { c.say("DATA", "354*"); c.send("a: b\r\n") }},
+		"DATA LMTP": {LMTP, func(c *client) { c.say("DATA", "354*"); c.send("a: b\r\n") }},
+		"BDAT":      {MX, func(c *client) { c.send("BDAT 100\r\na: b\r\n") }},
+		"a command": {MX, func(c *client) { c.send("NO") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := start(t, tt.mode, func(c *Config) { c.Limits.Drain = 50 * time.Millisecond })
+			c := r.dial()
+			if tt.mode == LMTP {
+				c.expect("220*")
+				c.say("LHLO client.example.net", "250*")
+				c.mail("alice@example.test")
+			} else {
+				c.begin("alice@example.test")
+			}
+			tt.begin(c)
+			r.stop()
+			c.expect("421*")
+			c.closed()
+		})
+	}
 }
 
 func TestConnectionsAreLimited(t *testing.T) {

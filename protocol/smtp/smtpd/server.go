@@ -202,27 +202,33 @@ func (s *Server) greet(w *wire) {
 // feedSecure hands a connection over after STARTTLS; false: the server ends.
 func (s *Server) feedSecure(c net.Conn) bool { return s.secure.put(c) }
 
-// drain ends every connection: between commands, or when the time is over.
+// drain ends every connection: between commands; when the time is over, also one whose client is in the middle of a command or a body, which
+// is told 421 (RFC 5321 §3.8). Who waits for the store then, and not for the client, has the same time once more before the connection is cut.
 func (s *Server) drain(greeters *sync.WaitGroup) {
 	deadline := time.NewTimer(s.cfg.Limits.Drain)
 	defer deadline.Stop()
 	s.plain.stop() // s.secure stays: a connection may be on its way there
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for expired := false; ; {
+	for expired := 0; ; {
 		open := s.open()
 		if len(open) == 0 {
 			break
 		}
 		for _, w := range open {
-			if w.end("421 4.3.2 " + s.cfg.Hostname + " Shutting down, try again"); expired {
+			w.end("421 4.3.2 " + s.cfg.Hostname + " Shutting down, try again")
+			switch expired {
+			case 1:
+				w.expire()
+			case 2:
 				w.abort()
 			}
 		}
 		select {
 		case <-deadline.C:
-			expired = true
-			s.cfg.Logger.Warn("closing connections that did not end", "pkg", "smtpd", "mode", s.cfg.Mode.String(), "connections", len(open))
+			expired++
+			deadline.Reset(s.cfg.Limits.Drain)
+			s.cfg.Logger.Warn("closing connections that did not end", "pkg", "smtpd", "mode", s.cfg.Mode.String(), "connections", len(open), "cut", expired > 1)
 		case <-tick.C:
 		}
 	}

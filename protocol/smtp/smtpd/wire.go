@@ -73,6 +73,7 @@ type wire struct {
 	closing  bool      // end at the next command, the reply is said already
 	authed   bool      // STARTTLS is refused from now on
 	deadline time.Time // of the body under way; zero between bodies
+	expired  bool      // the client is waited for no longer, whatever it is at
 	closed   bool
 }
 
@@ -112,7 +113,7 @@ func (r netReader) Read(b []byte) (int, error) {
 func (w *wire) armRead() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.waiting && w.goodbye != "" {
+	if w.expired || w.waiting && w.goodbye != "" {
 		return os.ErrDeadlineExceeded
 	}
 	now, limits := time.Now(), w.srv.cfg.Limits
@@ -258,6 +259,14 @@ func (w *wire) end(goodbye string) {
 	if w.waiting {
 		_ = w.conn.SetReadDeadline(time.Unix(1, 0)) // an error means that it is closed already
 	}
+}
+
+// expire ends every wait for the client, also within a command or a body. What it is told then is the session's matter.
+func (w *wire) expire() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.expired = true
+	_ = w.conn.SetReadDeadline(time.Unix(1, 0)) // an error means that it is closed already
 }
 
 // bodyDeadline begins (true) or ends the time of a body.
