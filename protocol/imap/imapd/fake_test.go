@@ -33,6 +33,7 @@ type fakeStore struct {
 	openErr    atomic.Pointer[error]
 	catchUp    func() // at the next barrier: what other nodes acknowledged becomes known here
 	overtake   func() // before the next change: what another client did first
+	beforeView func() // before each look
 }
 
 type fakeState struct {
@@ -359,6 +360,9 @@ func (f *fakeStore) Watch(store.AccountID, store.MailboxID) Watch {
 func (f *fakeStore) View() View {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.beforeView != nil {
+		f.beforeView()
+	}
 	v := &fakeView{emails: maps.Clone(f.state.emails), subscriptions: maps.Clone(f.state.subscriptions), boxes: map[store.MailboxID]*fakeBox{}}
 	for id, b := range f.state.boxes {
 		v.boxes[id] = &fakeBox{mb: proto.CloneOf(b.mb), entries: maps.Clone(b.entries), changes: maps.Clone(b.changes)}

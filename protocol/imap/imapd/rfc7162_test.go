@@ -509,6 +509,36 @@ func TestSilentStoreThatIsOvertaken(t *testing.T) {
 	}
 }
 
+// Another client's change between the look at what STORE shows and the look for changes is told, too.
+func TestChangeRightAfterStore(t *testing.T) {
+	for _, form := range []string{"FLAGS", "FLAGS.SILENT"} {
+		ts := startServer(t, nil)
+		c := ts.login()
+		c.appendMessage("INBOX", "Subject: x\r\n\r\n")
+		c.ok("a SELECT INBOX (CONDSTORE)")
+		f := ts.store
+		f.mu.Lock()
+		looks := -1
+		f.overtake = func() { looks = 0 }
+		f.beforeView = func() {
+			if looks < 0 {
+				return
+			}
+			if looks++; looks == 2 {
+				if _, err := f.state.storeFlags(&storepb.StoreFlags{Mailbox: f.state.byName("INBOX").mb.Id, Mode: 1, Flags: uint32(store.FlagDraft),
+					Uids: store.PackUIDs(store.UIDSet{{First: 1, Last: 1}})}); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		f.mu.Unlock()
+		lines := c.ok("b STORE 1 +" + form + ` (\Seen)`)
+		if len(lines) != 3 || !strings.Contains(lines[0], "MODSEQ (3)") || !like(`* 1 FETCH (UID 1 MODSEQ (4) FLAGS (\Seen \Draft \Recent))`, lines[1]) {
+			t.Errorf("%s: %q", form, lines)
+		}
+	}
+}
+
 // A conditional STORE over more messages than one command of the store takes is tested message by message in each part.
 func TestConditionalStoreInParts(t *testing.T) {
 	n := 2*replica.PartMessages + 3
