@@ -24,7 +24,9 @@ func TestOneConditionalChangePasses(t *testing.T) {
 			proposals.Go(func() {
 				op := &storepb.StoreFlags{Account: uint64(account), Mailbox: mb.Id, Flags: uint32(known % 2), Keywords: []string{string(rune('a' + i))},
 					HasUnchangedSince: true, UnchangedSince: known}
-				propose := func(ctx context.Context, fill func(*storepb.Command)) (*storepb.Result, error) { return node.Propose(ctx, fill) }
+				propose := func(ctx context.Context, fill func(*storepb.Command)) (*storepb.Result, error) {
+					return node.Propose(ctx, fill)
+				}
 				parts, err := StoreFlags(t.Context(), propose, op, uids)
 				if err != nil || len(parts) != 1 || parts[0].Modseq != known+1 {
 					t.Errorf("node %d: %v, %v; want mod-sequence %d", i, parts, err, known+1)
