@@ -8,7 +8,7 @@ func (p *parser) store() any {
 	p.sp()
 	if p.peek() == '(' {
 		p.list(func() {
-			if p.keyword() != "UNCHANGEDSINCE" {
+			if p.keyword() != "UNCHANGEDSINCE" || args.HasUnchangedSince { // RFC 7162 §7: only one of them
 				p.fail("unknown STORE modifier")
 				return
 			}

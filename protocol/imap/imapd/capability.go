@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/quorumail/quorumail/protocol/imap"
@@ -12,7 +13,7 @@ var (
 	capabilitiesAlways = []string{"IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE"}
 	capabilitiesAfter  = []string{
 		"NAMESPACE", "UIDPLUS", "MOVE", "UNSELECT", "CHILDREN", "SPECIAL-USE", "CREATE-SPECIAL-USE", "LIST-EXTENDED", "LIST-STATUS",
-		"STATUS=SIZE", "ESEARCH", "SEARCHRES", "WITHIN", "BINARY", "UTF8=ACCEPT",
+		"STATUS=SIZE", "ESEARCH", "SEARCHRES", "WITHIN", "BINARY", "UTF8=ACCEPT", "CONDSTORE",
 	}
 )
 
@@ -65,20 +66,26 @@ func (s *session) namespace(context.Context, *imap.Command) (answer, error) {
 	return answer{}, nil
 }
 
-// enabled are the extensions that the client has asked for with ENABLE.
-type enabled struct{ utf8 bool }
+// enabled are the extensions that the client has asked for: with ENABLE, and CONDSTORE also by using it.
+type enabled struct{ utf8, condStore bool }
 
 // enable: RFC 9051 §6.3.1. What the server does not know is ignored.
 func (s *session) enable(_ context.Context, cmd *imap.Command) (answer, error) {
 	var now []string
 	for _, name := range cmd.Args.(*imap.EnableArgs).Capabilities {
-		if name == "UTF8=ACCEPT" && !s.enabled.utf8 { // RFC 6855 §3
+		switch {
+		case name == "UTF8=ACCEPT" && !s.enabled.utf8: // RFC 6855 §3
 			s.enabled.utf8 = true
 			s.r.SetUTF8(true)
 			s.w.SetUTF8(true)
 			now = append(now, name)
+		case name == "CONDSTORE" && s.enableCondStore(): // RFC 7162 §3.1
+			now = append(now, name)
 		}
 	}
 	s.w.Enabled(now)
+	if slices.Contains(now, "CONDSTORE") {
+		s.tellKnown()
+	}
 	return answer{}, nil
 }

@@ -105,7 +105,43 @@ func TestGoIMAPClient(t *testing.T) {
 		t.Errorf("EXPUNGE gave %v", gone)
 	}
 	must(t, c.Unselect().Wait())
+	condStore(t, c)
 	must(t, c.Logout().Wait())
+}
+
+// condStore reads and tests mod-sequences (RFC 7162) in a mailbox of one message.
+func condStore(t *testing.T, c *imapclient.Client) {
+	t.Helper()
+	sel, err := c.Select("Trash", &imap.SelectOptions{CondStore: true}).Wait()
+	must(t, err)
+	if sel.HighestModSeq == 0 {
+		t.Errorf("SELECT gave %+v", sel)
+	}
+	all := imap.UIDSetNum(1)
+	set := &imap.StoreFlags{Op: imap.StoreFlagsAdd, Flags: []imap.Flag{imap.FlagAnswered}, Silent: true}
+	msgs, err := c.Store(all, set, &imap.StoreOptions{UnchangedSince: sel.HighestModSeq}).Collect()
+	must(t, err)
+	if len(msgs) != 1 || msgs[0].ModSeq <= sel.HighestModSeq {
+		t.Errorf("STORE with UNCHANGEDSINCE gave %+v", msgs)
+	}
+	set.Flags[0] = imap.FlagDraft
+	_, err = c.Store(all, set, &imap.StoreOptions{UnchangedSince: sel.HighestModSeq}).Collect()
+	must(t, err)
+	now, err := c.Fetch(all, &imap.FetchOptions{Flags: true, ChangedSince: sel.HighestModSeq}).Collect()
+	must(t, err)
+	if len(now) != 1 || now[0].ModSeq != msgs[0].ModSeq || slices.Contains(now[0].Flags, imap.FlagDraft) {
+		t.Errorf("FETCH with CHANGEDSINCE gave %+v", now)
+	}
+	found, err := c.UIDSearch(&imap.SearchCriteria{ModSeq: &imap.SearchCriteriaModSeq{ModSeq: msgs[0].ModSeq}}, nil).Wait()
+	must(t, err)
+	if fmt.Sprint(found.AllUIDs()) != "[1]" || found.ModSeq != msgs[0].ModSeq {
+		t.Errorf("SEARCH MODSEQ gave %+v", found)
+	}
+	st, err := c.Status("Trash", &imap.StatusOptions{HighestModSeq: true}).Wait()
+	must(t, err)
+	if st.HighestModSeq != msgs[0].ModSeq {
+		t.Errorf("STATUS gave %+v", st)
+	}
 }
 
 func must(t *testing.T, err error) {
@@ -140,6 +176,10 @@ assert c.expunge() == ("OK", [b"2", b"1"])
 assert c.status("Archive", "(MESSAGES UNSEEN)")[1] == [b"Archive (MESSAGES 1 UNSEEN 0)"]
 assert c.select("Archive")[1] == [b"1"]
 assert c.search(None, "FLAGGED")[1] == [b"1"]
+assert c.response("HIGHESTMODSEQ")[1] == [b"2"]
+assert c.uid("STORE", "1", "(UNCHANGEDSINCE 1)", "+FLAGS", "(\\Draft)")[0] == "OK"
+assert c.response("MODIFIED")[1] == [b"1"]
+assert c.uid("STORE", "1", "(UNCHANGEDSINCE 2)", "-FLAGS.SILENT", "(\\Flagged)") == ("OK", [b"1 (UID 1 MODSEQ (3))"])
 assert c.close()[0] == "OK"
 c.logout()
 `, host, port)

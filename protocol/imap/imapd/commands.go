@@ -96,9 +96,15 @@ func (s *session) execute(ctx context.Context, cmd *imap.Command) {
 	case row.writes && s.sel.readOnly:
 		err = no(imap.CodeReadOnly, "Mailbox is selected read-only")
 	default:
+		if asksCondStore(cmd) && s.enableCondStore() {
+			s.tellKnown()
+		}
 		ans, err = row.run(s, ctx, cmd)
 		if err == nil && s.sel != nil {
 			err = s.update(row.updates, cmd.UID)
+			if ans.highest && s.enabled.condStore { // the client knows all by now
+				ans.code = imap.CodeHighestModSeq(uint64(s.sel.toldExpunges))
+			}
 		} else if errors.As(err, new(*replica.PartialError)) && s.sel != nil {
 			err = errors.Join(err, s.update(min(row.updates, updatesNoExpunge), cmd.UID)) // what was done
 		}

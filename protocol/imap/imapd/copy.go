@@ -23,7 +23,8 @@ func (s *session) copy(ctx context.Context, cmd *imap.Command) (answer, error) {
 	}
 	op := &storepb.CopyMessages{Account: uint64(s.account()), Mailbox: uint64(s.sel.id), DestMailbox: to.GetId()}
 	if cmd.Name == "MOVE" {
-		return answer{}, s.moveSet(ctx, op, s.sel.uidSet(ranges))
+		some, err := s.moveSet(ctx, op, s.sel.uidSet(ranges))
+		return answer{highest: some}, err
 	}
 	return s.copySet(ctx, op, s.sel.uidSet(ranges))
 }
@@ -41,14 +42,16 @@ func (s *session) copySet(ctx context.Context, op *storepb.CopyMessages, set sto
 	return answer{code: copyUID(res)}, nil
 }
 
-// moveSet moves the messages of a set. Where that ends early, the client learns which were moved (RFC 6851 §3.3, §4.3).
-func (s *session) moveSet(ctx context.Context, op *storepb.CopyMessages, set store.UIDSet) error {
+// moveSet moves the messages of a set. Where that ends early, the client learns which were moved (RFC 6851 §3.3, §4.3). some is whether
+// any were.
+func (s *session) moveSet(ctx context.Context, op *storepb.CopyMessages, set store.UIDSet) (some bool, err error) {
 	res, err := replica.Move(ctx, s.proposer("move messages"), op, set)
-	if len(res.GetPlaced()) > 0 {
+	some = len(res.GetPlaced()) > 0
+	if some {
 		// RFC 9051 §6.4.8: before the EXPUNGE responses, while the numbers still are what the client thinks.
 		s.w.Status("", imap.StatusOK, copyUID(res), "Moved")
 	}
-	return err
+	return some, err
 }
 
 // copyUID pairs the UIDs of the sources with those of the copies (RFC 4315 §3).

@@ -12,6 +12,9 @@
 // told. updates.go brings the client up to date at the points that RFC 9051 §5.5 and §7 allow, from View.ChangesSince; in IDLE a Watch
 // says when.
 //
+// Every message has a mod-sequence, that of the last command that changed it (RFC 7162, CONDSTORE). The test of UNCHANGEDSINCE is made where
+// the replicated command is applied, message by message, so that of two clients at different nodes one alone passes it.
+//
 // A name is refused (no such mailbox, exists already) only behind a read barrier, because another node may have acknowledged it before this
 // one learned of it. Which messages are \Recent is kept in memory by each node for itself: recent.go and ops/adr/0020.
 //

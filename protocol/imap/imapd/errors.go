@@ -12,8 +12,9 @@ import (
 
 // answer is the tagged OK of a command; zero: no code, the usual text.
 type answer struct {
-	code imap.Code
-	text string
+	code    imap.Code
+	text    string
+	highest bool // the code is HIGHESTMODSEQ after the updates, for a client that knows mod-sequences (RFC 7162 §3.2.7)
 }
 
 // refusal is a tagged NO.

@@ -16,25 +16,27 @@ func (s *session) expunge(ctx context.Context, cmd *imap.Command) (answer, error
 		return answer{}, err
 	}
 	if !cmd.UID {
-		return answer{}, s.expungeSet(ctx, nil)
+		some, err := s.expungeSet(ctx, nil)
+		return answer{highest: some}, err
 	}
 	ranges, err := s.sel.resolve(cmd.Args.(*imap.ExpungeArgs).UIDs, true)
 	if err != nil || len(ranges) == 0 {
 		return answer{}, err
 	}
-	return answer{}, s.expungeSet(ctx, s.sel.uidSet(ranges))
+	some, err := s.expungeSet(ctx, s.sel.uidSet(ranges))
+	return answer{highest: some}, err
 }
 
 // expungeSet removes the messages of a set that are marked as deleted; of the whole mailbox where the set is nil: those that are
-// marked as far as this node knows, and still are when the command is applied.
-func (s *session) expungeSet(ctx context.Context, set store.UIDSet) error {
+// marked as far as this node knows, and still are when the command is applied. some is whether there were any.
+func (s *session) expungeSet(ctx context.Context, set store.UIDSet) (some bool, err error) {
 	deleted, err := s.deleted(set)
 	if err != nil || len(deleted) == 0 { // spares the log an entry
-		return err
+		return false, err
 	}
 	op := &storepb.Expunge{Account: uint64(s.account()), Mailbox: uint64(s.sel.id), OnlyDeleted: true}
 	_, err = replica.Expunge(ctx, s.proposer("expunge"), op, deleted)
-	return err
+	return true, err
 }
 
 // deleted is which messages of a set are marked as deleted; of the whole mailbox where the set is nil.

@@ -163,6 +163,7 @@ S: * 0 EXISTS
 S: * 0 RECENT
 S: * OK [UIDVALIDITY ...
 S: * OK [UIDNEXT ...
+S: * OK [HIGHESTMODSEQ ...
 S: d OK ...
 C: e SEARCH CHARSET UTF-8 TEXT x
 S: e BAD ...
@@ -200,12 +201,12 @@ func TestCapabilitiesAreCommands(t *testing.T) {
 	ts := startServer(t, nil)
 	c := ts.login()
 	line := c.ok("a CAPABILITY")[0]
-	for _, no := range []string{"SORT", "THREAD", "CONDSTORE", "QRESYNC", "COMPRESS", "IMAP4rev2", "QUOTA", "MULTIAPPEND", "CONTEXT", "CATENATE", "LITERAL-", "STARTTLS", "AUTH=", "LOGINDISABLED"} {
+	for _, no := range []string{"SORT", "THREAD", "QRESYNC", "COMPRESS", "IMAP4rev2", "QUOTA", "MULTIAPPEND", "CONTEXT", "CATENATE", "LITERAL-", "STARTTLS", "AUTH=", "LOGINDISABLED"} {
 		if strings.Contains(line, no) {
 			t.Errorf("%s offers %s", line, no)
 		}
 	}
-	for _, cmd := range []string{"SORT (DATE) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL", "COMPRESS DEFLATE", "GETQUOTA \"\"", "UNAUTHENTICATE", "XLIST \"\" *", "SELECT INBOX (CONDSTORE)", "SELECT INBOX (QRESYNC (1 2))"} {
+	for _, cmd := range []string{"SORT (DATE) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL", "COMPRESS DEFLATE", "GETQUOTA \"\"", "UNAUTHENTICATE", "XLIST \"\" *", "SELECT INBOX (QRESYNC (1 2))", "SELECT INBOX (CONDSTORE QRESYNC (1 2))", "ENABLE"} {
 		lines := c.do("b " + cmd)
 		if last := lines[len(lines)-1]; !strings.HasPrefix(last, "b BAD") {
 			t.Errorf("%s: %s", cmd, last)

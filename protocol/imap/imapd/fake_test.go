@@ -32,6 +32,8 @@ type fakeStore struct {
 	barriers   atomic.Int64
 	openErr    atomic.Pointer[error]
 	catchUp    func() // at the next barrier: what other nodes acknowledged becomes known here
+	overtake   func() // before the next change: what another client did first
+	beforeView func() // before each look
 }
 
 type fakeState struct {
@@ -153,6 +155,10 @@ func (f *fakeStore) Propose(_ context.Context, fill func(*storepb.Command)) (*st
 	fill(c)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.overtake != nil {
+		f.overtake()
+		f.overtake = nil
+	}
 	res, err := f.state.apply(c)
 	for w := range f.watches {
 		select {
@@ -224,8 +230,13 @@ func (st *fakeState) storeFlags(op *storepb.StoreFlags) (*storepb.Result, error)
 		return nil, store.ErrNotFound
 	}
 	next := b.mb.HighestModseq + 1
+	var modified store.UIDSet
 	for _, uid := range b.in(op.Uids, false) {
 		old := b.entries[uid]
+		if op.HasUnchangedSince && old.Modseq > op.UnchangedSince {
+			modified.Add(uid)
+			continue
+		}
 		e := proto.CloneOf(old)
 		switch op.Mode {
 		case 0:
@@ -247,7 +258,7 @@ func (st *fakeState) storeFlags(op *storepb.StoreFlags) (*storepb.Result, error)
 		b.count(old, -1)
 		b.put(uid, e, next)
 	}
-	return &storepb.Result{Modseq: b.mb.HighestModseq}, nil
+	return &storepb.Result{Modseq: b.mb.HighestModseq, Uids: store.PackUIDs(modified)}, nil
 }
 
 func (st *fakeState) copyMessages(op *storepb.CopyMessages) (*storepb.Result, error) {
@@ -349,6 +360,9 @@ func (f *fakeStore) Watch(store.AccountID, store.MailboxID) Watch {
 func (f *fakeStore) View() View {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.beforeView != nil {
+		f.beforeView()
+	}
 	v := &fakeView{emails: maps.Clone(f.state.emails), subscriptions: maps.Clone(f.state.subscriptions), boxes: map[store.MailboxID]*fakeBox{}}
 	for id, b := range f.state.boxes {
 		v.boxes[id] = &fakeBox{mb: proto.CloneOf(b.mb), entries: maps.Clone(b.entries), changes: maps.Clone(b.changes)}
@@ -402,7 +416,11 @@ func (v *fakeView) Entries(_ store.AccountID, id store.MailboxID, from store.UID
 }
 
 func (v *fakeView) ChangesSince(_ store.AccountID, id store.MailboxID, since store.ModSeq, f func(Change) bool) error {
-	changes := slices.SortedFunc(maps.Values(v.boxes[id].changes), func(a, b Change) int { return int(a.ModSeq) - int(b.ModSeq) })
+	b := v.boxes[id]
+	if b == nil {
+		return nil
+	}
+	changes := slices.SortedFunc(maps.Values(b.changes), func(a, b Change) int { return int(a.ModSeq) - int(b.ModSeq) })
 	for _, c := range changes {
 		if c.ModSeq > since && !f(c) {
 			break

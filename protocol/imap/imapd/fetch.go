@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/quorumail/quorumail/protocol/imap"
 	"github.com/quorumail/quorumail/store"
@@ -18,14 +19,17 @@ type fetchPlan struct {
 	flags     bool // FLAGS is among the items
 }
 
-func planFetch(args *imap.FetchArgs, uid bool) *fetchPlan {
+// planFetch adds to the items what is shown without being asked for. condStore: the client knows mod-sequences.
+func planFetch(args *imap.FetchArgs, uid, condStore bool) *fetchPlan {
 	p := &fetchPlan{}
-	hasUID := false
-	for _, it := range args.Items {
-		hasUID = hasUID || it.Kind == imap.FetchUID
+	asked := func(kind imap.FetchKind) bool {
+		return slices.ContainsFunc(args.Items, func(it imap.FetchItem) bool { return it.Kind == kind })
 	}
-	if uid && !hasUID { // RFC 9051 §6.4.9: UID FETCH implies it
+	if uid && !asked(imap.FetchUID) { // RFC 9051 §6.4.9: UID FETCH implies it
 		p.items = append(p.items, imap.FetchItem{Kind: imap.FetchUID})
+	}
+	if condStore && !asked(imap.FetchModSeq) { // RFC 7162 §3.1: in all FETCH responses
+		p.items = append(p.items, imap.FetchItem{Kind: imap.FetchModSeq})
 	}
 	p.items = append(p.items, args.Items...)
 	for _, it := range p.items {
@@ -43,17 +47,20 @@ func planFetch(args *imap.FetchArgs, uid bool) *fetchPlan {
 	return p
 }
 
-// fetch: RFC 9051 §6.4.5.
+// fetch: RFC 9051 §6.4.5, RFC 7162 §3.1.4.
 func (s *session) fetch(ctx context.Context, cmd *imap.Command) (answer, error) {
 	args := cmd.Args.(*imap.FetchArgs)
-	if args.HasChangedSince || args.Vanished {
-		return answer{}, bad("CONDSTORE is not supported")
+	if args.Vanished {
+		return answer{}, bad("QRESYNC is not supported")
 	}
 	ranges, err := s.sel.resolve(args.Set, cmd.UID)
+	if err == nil && args.HasChangedSince {
+		ranges, err = s.changedSince(ranges, store.ModSeq(args.ChangedSince))
+	}
 	if err != nil {
 		return answer{}, err
 	}
-	plan := planFetch(args, cmd.UID)
+	plan := planFetch(args, cmd.UID, s.enabled.condStore)
 	nowSeen, mine, err := s.markSeen(ctx, plan, ranges)
 	if err != nil {
 		return answer{}, err
@@ -114,12 +121,12 @@ func (s *session) markSeen(ctx context.Context, plan *fetchPlan, ranges []seqRan
 	if err != nil || len(unseen) == 0 {
 		return nil, nil, err
 	}
-	mine, err = s.changeFlags(ctx, unseen, storeModes[imap.StoreAdd], store.FlagSeen, nil)
+	done, err := s.changeFlags(ctx, unseen, &storepb.StoreFlags{Mode: storeModes[imap.StoreAdd], Flags: uint32(store.FlagSeen)})
 	if err != nil {
 		s.log.Warn("mark as seen", "account", s.account(), "err", err)
 		return nil, nil, nil
 	}
-	return unseen, mine, nil
+	return unseen, done.mine, nil
 }
 
 // show writes the FETCH response of one message.

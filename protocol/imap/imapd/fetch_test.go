@@ -27,7 +27,7 @@ func TestListsAreServedWithoutOpeningBodies(t *testing.T) {
 		t.Errorf("%d bodies were opened", n)
 	}
 	c.send("d FETCH 1 BODY.PEEK[1]")
-	c.expect(`* 1 FETCH (BODY[1] {5}\r\nhello)`)
+	c.expect(`* 1 FETCH (MODSEQ (2) BODY[1] {5}\r\nhello)`)
 	c.expect("d OK ...")
 	if n := ts.store.readBytes.Load(); n != 5 {
 		t.Errorf("%d bytes were read for a part of 5", n)

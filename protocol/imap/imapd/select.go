@@ -11,13 +11,16 @@ import (
 // selectMailbox is SELECT and EXAMINE (RFC 9051 §6.3.2, §6.3.3).
 func (s *session) selectMailbox(ctx context.Context, cmd *imap.Command) (answer, error) {
 	args := cmd.Args.(*imap.SelectArgs)
-	if args.QResync != nil || args.CondStore {
-		return answer{}, bad("CONDSTORE and QRESYNC are not supported") // RFC 4466 §2.1: parameters that are not known
+	if args.QResync != nil {
+		return answer{}, bad("QRESYNC is not supported") // RFC 4466 §2.1: parameters that are not known
 	}
 	if s.sel != nil {
 		// RFC 9051 §6.3.2: whatever comes of it, the former mailbox is not selected any more.
 		s.sel = nil
 		s.w.Status("", imap.StatusOK, imap.CodeClosed, "Previous mailbox closed")
+	}
+	if args.CondStore { // RFC 7162 §3.1.8; the mod-sequence is told with the new mailbox
+		s.enableCondStore()
 	}
 	if err := s.barrier(ctx); err != nil {
 		return answer{}, err
@@ -76,12 +79,13 @@ func (s *session) describe(mb *storepb.Mailbox, unseen uint32) {
 	}
 	s.w.Status("", imap.StatusOK, imap.CodeUIDValidity(mb.GetUidValidity()), "UIDs are valid")
 	s.w.Status("", imap.StatusOK, imap.CodeUIDNext(mb.GetUidNext()), "Next UID")
+	s.tellHighest(store.ModSeq(mb.GetHighestModseq())) // RFC 7162 §3.1.2.1 wants it once the client has asked; others pass over it
 }
 
 // close: RFC 9051 §6.4.1: expunges without telling, and ends the selection.
 func (s *session) close(ctx context.Context, _ *imap.Command) (answer, error) {
 	if !s.sel.readOnly {
-		if err := s.expungeSet(ctx, nil); err != nil {
+		if _, err := s.expungeSet(ctx, nil); err != nil { // RFC 7162 §3.2.8: without HIGHESTMODSEQ, too
 			return answer{}, err
 		}
 	}

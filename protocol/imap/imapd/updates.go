@@ -113,7 +113,18 @@ func (s *session) tellFlags(seq, uid uint32, e *storepb.Entry) {
 	s.announce(e)
 	f := s.w.Fetch(seq)
 	f.UID(uid)
+	if s.enabled.condStore { // RFC 7162 §3.1: in all FETCH responses from then on
+		f.ModSeq(e.GetModseq())
+	}
 	f.Flags(s.sel.wireFlags(uid, e))
+	f.End()
+}
+
+// tellModSeq writes a message's mod-sequence alone: the client knows the flags.
+func (s *session) tellModSeq(seq, uid uint32, e *storepb.Entry) {
+	f := s.w.Fetch(seq)
+	f.UID(uid)
+	f.ModSeq(e.GetModseq())
 	f.End()
 }
 
