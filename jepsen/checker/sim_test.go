@@ -201,7 +201,7 @@ func (c *simClient) next() {
 	}
 }
 
-// send tries until it is acknowledged, or three times.
+// send tries until it is acknowledged, three times, or until it gives up.
 func (s *sim) send(kind history.Kind, o history.Op, id string, attempt int, then func()) {
 	o.Kind, o.ID, o.Attempt = kind, id, attempt
 	if kind == history.Deliver {
@@ -213,7 +213,7 @@ func (s *sim) send(kind history.Kind, o history.Op, id string, attempt int, then
 			o.UID = uid
 		}
 	}, func(got history.Op) {
-		if got.Outcome != history.OK && attempt < 3 {
+		if got.Outcome != history.OK && attempt < 3 && s.rng.IntN(3) > 0 {
 			s.send(kind, o, id, attempt+1, then)
 			return
 		}
