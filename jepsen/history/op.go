@@ -25,6 +25,8 @@ const (
 	Password Kind = "password" // the administrator changes the password of Box's account to Value
 	Delete   Kind = "delete"   // POP3 DELE of message ID; it counts when QUIT of the same Session is acknowledged
 	Quit     Kind = "quit"     // POP3 QUIT, which carries out the Session's deletions
+	Accept   Kind = "accept"   // SMTP or submission: message ID for the recipient Dest, an address at a remote server; one Op per recipient
+	Sink     Kind = "sink"     // that remote server received message ID for Dest, in Invoke (its MAIL) to Return (its answer to the data)
 )
 
 // Op is one operation of one client.

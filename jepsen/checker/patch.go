@@ -1,0 +1,341 @@
+package checker
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+	"github.com/quorumail/quorumail/jepsen/history"
+)
+
+// patcher turns what happened to one mailbox into operations for Porcupine. Operations of unknown outcome stay open until the end of time,
+// which makes the search exponential in their number; so it uses what the reads tell, as etcd's robustness tests do (tests/robustness,
+// patch_history.go):
+//
+//   - Ids are unique. A copy that some read shows was made before the first such read returned, and nobody cares which attempt made it. An
+//     attempt of unknown outcome whose copy nobody ever saw is left out: nobody can have changed that copy either.
+//   - A message that is in every read after it was made was not taken out before the last of them.
+//   - A flag that nobody else changes was set before the first read that shows it so, or not before the last one that does not.
+type patcher struct {
+	b     *box
+	ids   map[string]int32
+	flags map[string]uint64
+	first map[uint32]sighting
+	ops   []porcupine.Operation
+	open  int // operations of unknown outcome that stay open
+}
+
+// sighting is what reads tell of one UID.
+type sighting struct {
+	seen   time.Duration // return of the first read that shows it
+	absent time.Duration // return of the first read that does not, though its UIDNEXT is greater
+}
+
+// newPatcher fails for a mailbox that the model does not fit; the error says why.
+func newPatcher(b *box) (*patcher, error) {
+	p := &patcher{b: b, ids: map[string]int32{}, flags: map[string]uint64{}, first: map[uint32]sighting{}}
+	switch {
+	case b.pop3:
+		return nil, fmt.Errorf("deletions by POP3 name no UID")
+	case b.nameless+b.strangers > 0:
+		return nil, fmt.Errorf("messages were taken out or moved that nobody had seen")
+	}
+	for _, r := range b.reads {
+		for _, m := range r.Mailbox.Messages {
+			for _, f := range m.Flags {
+				p.flag(f)
+			}
+		}
+	}
+	for _, o := range b.stores {
+		p.flag(o.Flag)
+	}
+	if len(p.flags) > 64 {
+		return nil, fmt.Errorf("%d different flags", len(p.flags))
+	}
+	p.sightings()
+	attempts := p.attempts()
+	for _, m := range b.mails {
+		p.adds(m, attempts[m])
+	}
+	p.strange()
+	p.removals()
+	p.stores()
+	for _, r := range b.reads {
+		p.read(r)
+	}
+	return p, nil
+}
+
+// flag gives every flag a bit, except the one that Expunge sets.
+func (p *patcher) flag(f string) uint64 {
+	f = strings.ToLower(f)
+	if f == deleted {
+		return 0
+	}
+	if p.flags[f] == 0 {
+		p.flags[f] = 1 << (len(p.flags) % 64)
+	}
+	return p.flags[f]
+}
+
+func (p *patcher) id(id string) int32 {
+	n, ok := p.ids[id]
+	if !ok {
+		n = int32(len(p.ids))
+		p.ids[id] = n
+	}
+	return n
+}
+
+func (p *patcher) op(process int, in *input, call, ret time.Duration) {
+	p.ops = append(p.ops, porcupine.Operation{ClientId: process, Input: in, Call: int64(call), Return: int64(max(call, ret))})
+}
+
+// sightings go by the order of the reads' returns.
+func (p *patcher) sightings() {
+	var uids []uint32
+	for _, r := range p.b.reads {
+		for _, m := range r.Mailbox.Messages {
+			if _, ok := p.first[m.UID]; !ok {
+				p.first[m.UID] = sighting{seen: r.Return, absent: forever}
+				uids = append(uids, m.UID)
+			}
+		}
+	}
+	unseen := func(uid uint32) {
+		if _, ok := p.first[uid]; !ok {
+			p.first[uid] = sighting{seen: forever, absent: forever}
+			uids = append(uids, uid)
+		}
+	}
+	for uid := range p.b.byUID {
+		unseen(uid)
+	}
+	for _, r := range p.b.removals {
+		unseen(r.uid)
+	}
+	slices.Sort(uids)
+	for i := range p.b.reads {
+		r := &p.b.reads[i]
+		k := 0
+		for _, uid := range uids {
+			for k < len(r.Mailbox.Messages) && r.Mailbox.Messages[k].UID < uid {
+				k++
+			}
+			s := p.first[uid]
+			if there := k < len(r.Mailbox.Messages) && r.Mailbox.Messages[k].UID == uid; !there && uid < r.Mailbox.UIDNext && s.absent == forever {
+				s.absent = r.Return
+				p.first[uid] = s
+			}
+		}
+	}
+}
+
+// attempt is anything that may make a copy of a message here.
+type attempt struct {
+	*history.Op
+	uid     uint32
+	outcome history.Outcome
+	flags   uint64 // that it sets, of those known
+	known   uint64
+}
+
+// attempts are those that did not Fail.
+func (p *patcher) attempts() map[*mail][]attempt {
+	by := map[*mail][]attempt{}
+	for _, o := range p.b.adds {
+		if o.Outcome != history.Fail {
+			m := p.b.byID[o.ID]
+			a := attempt{Op: o, uid: o.UID, outcome: o.Outcome, known: allFlags}
+			if o.Flag != "" {
+				a.flags = p.flag(o.Flag)
+			}
+			by[m] = append(by[m], a)
+		}
+	}
+	for _, m := range p.b.mails {
+		for _, r := range m.arrivals {
+			a := attempt{Op: r.Op, uid: r.DestUID, outcome: r.outcome}
+			if r.DestUID == 0 {
+				a.outcome = history.Unknown // of OK without COPYUID, too: it may have found nothing to move
+			}
+			by[m] = append(by[m], a)
+		}
+	}
+	return by
+}
+
+// adds makes one operation for every copy of a message.
+func (p *patcher) adds(m *mail, attempts []attempt) {
+	var open []attempt // those of which it is not known which copy they made
+	told := map[uint32]bool{}
+	earliest, text, known := forever, "", allFlags
+	for _, a := range attempts {
+		if a.outcome == history.OK && a.uid != 0 {
+			told[a.uid] = true
+			continue
+		}
+		open = append(open, a)
+		earliest, known = min(earliest, a.Invoke), known&a.known
+		text += fmt.Sprintf("%s %s by client %d at %s (%s) ", a.Kind, m.id, a.Process, a.Node, a.outcome)
+	}
+	for _, a := range attempts {
+		if a.outcome == history.OK && a.uid != 0 {
+			in := &input{kind: addMail, uid: a.uid, id: p.id(m.id), flag: a.flags, known: a.known}
+			in.text = fmt.Sprintf("%s %s as UID %d by client %d at %s", a.Kind, m.id, a.uid, a.Process, a.Node)
+			p.op(a.Process, in, min(a.Invoke, earliest), min(a.Return, p.first[a.uid].seen))
+		}
+	}
+	if len(open) == 0 {
+		return
+	}
+	ack := forever // when one of them was acknowledged, and one copy was there
+	for _, a := range open {
+		if a.outcome == history.OK {
+			ack = min(ack, a.Return)
+		}
+	}
+	in := input{kind: addMail, id: p.id(m.id), flag: open[0].flags & known, known: known, text: strings.TrimSpace(text)}
+	rest := slices.DeleteFunc(slices.Sorted(slices.Values(m.uids)), func(uid uint32) bool { return told[uid] })
+	for i, uid := range rest[:min(len(rest), len(open))] {
+		copied := in
+		copied.uid = uid
+		ret := p.first[uid].seen
+		if i == 0 {
+			ret = min(ret, ack)
+		}
+		p.op(open[0].Process, &copied, earliest, ret)
+	}
+	if len(m.uids) == 0 && ack != forever {
+		p.op(open[0].Process, &in, earliest, ack)
+	}
+}
+
+// strange adds the mail of others: it was there when a read first showed it.
+func (p *patcher) strange() {
+	done := map[uint32]bool{}
+	for _, r := range p.b.reads {
+		for _, msg := range r.Mailbox.Messages {
+			if msg.ID == "" && !done[msg.UID] {
+				done[msg.UID] = true
+				p.op(-1, &input{kind: addMail, uid: msg.UID, id: p.id(""), text: fmt.Sprintf("mail of others as UID %d", msg.UID)}, 0, p.first[msg.UID].seen)
+			}
+		}
+	}
+}
+
+// removals makes one operation for each message that was taken out: only the first one had an effect, whichever it was.
+func (p *patcher) removals() {
+	for _, g := range groupBy(p.b.removals, func(r *removal) uint32 { return r.uid }) {
+		uid, call, ret, text := g[0].uid, forever, p.first[g[0].uid].absent, ""
+		for _, r := range g {
+			call, ret = min(call, r.from), min(ret, r.until)
+			text += fmt.Sprintf("%s UID %d by client %d at %s (%s) ", r.Kind, uid, r.Process, r.Node, r.outcome)
+		}
+		if ret != forever { // else every read shows it
+			p.op(g[0].Process, &input{kind: removeMail, uid: uid, text: strings.TrimSpace(text)}, call, ret)
+		}
+	}
+}
+
+// stores looks at all changes of one flag of one message together.
+func (p *patcher) stores() {
+	type key struct {
+		uid  uint32
+		flag string
+	}
+	initial := map[uint32]uint64{} // flags known not to have been set at first
+	for _, o := range p.ops {
+		if in := o.Input.(*input); in.kind == addMail {
+			initial[in.uid] = in.known &^ in.flag
+		}
+	}
+	for _, g := range groupBy(p.b.stores, func(o *history.Op) key { return key{o.UID, strings.ToLower(o.Flag)} }) {
+		flag := p.flag(g[0].Flag)
+		oneWay := !slices.ContainsFunc(g, func(o *history.Op) bool { return !o.Add })
+		switch {
+		case flag == 0:
+		case oneWay && initial[g[0].UID]&flag != 0:
+			p.storeOnce(g)
+		default:
+			p.storeEach(g)
+		}
+	}
+}
+
+// storeOnce: the flag was not there at first, and nobody takes it away; only the first change had an effect.
+func (p *patcher) storeOnce(g []*history.Op) {
+	call, ret := forever, p.shows(g[0], -1)
+	for _, o := range g {
+		call = min(call, o.Invoke)
+		if o.Outcome == history.OK {
+			ret = min(ret, o.Return)
+		}
+	}
+	if ret != forever {
+		p.op(g[0].Process, p.storeInput(g[0]), call, ret)
+	}
+}
+
+// storeEach leaves out a change of unknown outcome if no read shows the flag so after it began: then nothing depends on it.
+func (p *patcher) storeEach(g []*history.Op) {
+	for _, o := range g {
+		switch {
+		case o.Outcome == history.OK:
+			p.op(o.Process, p.storeInput(o), o.Invoke, o.Return)
+		case p.shows(o, o.Invoke) != forever:
+			p.open++
+			p.op(o.Process, p.storeInput(o), o.Invoke, forever)
+		}
+	}
+}
+
+func (p *patcher) storeInput(o *history.Op) *input {
+	text := fmt.Sprintf("store %s (add: %t) to UID %d by client %d at %s (%s)", o.Flag, o.Add, o.UID, o.Process, o.Node, o.Outcome)
+	return &input{kind: setFlag, uid: o.UID, flag: p.flag(o.Flag), add: o.Add, text: text}
+}
+
+// shows is the return of the first read that returned after a time and shows the flag as the change leaves it.
+func (p *patcher) shows(o *history.Op, after time.Duration) time.Duration {
+	for i := range p.b.reads {
+		r := &p.b.reads[i]
+		if msg, there := find(r, o.UID); r.Return > after && there && slices.Contains(msg.Flags, strings.ToLower(o.Flag)) == o.Add {
+			return r.Return
+		}
+	}
+	return forever
+}
+
+func (p *patcher) read(r reading) {
+	v := &view{next: r.Mailbox.UIDNext}
+	for _, m := range r.Mailbox.Messages {
+		e := entry{uid: m.UID, id: p.id(m.ID), known: allFlags}
+		for _, f := range m.Flags {
+			e.flags |= p.flag(f)
+		}
+		v.mails = append(v.mails, e)
+		v.hash += e.hash()
+	}
+	p.op(r.Process, &input{kind: readMail, view: v, text: fmt.Sprintf("read by client %d at %s (%d messages, UIDNEXT %d)", r.Process, r.Node, len(v.mails), v.next)},
+		r.Invoke, r.Return)
+}
+
+// groupBy keeps the order of first mention.
+func groupBy[T any, K comparable](list []T, key func(T) K) [][]T {
+	place := map[K]int{}
+	var groups [][]T
+	for _, t := range list {
+		k := key(t)
+		i, ok := place[k]
+		if !ok {
+			i = len(groups)
+			place[k] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], t)
+	}
+	return groups
+}
