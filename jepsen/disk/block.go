@@ -153,11 +153,8 @@ func (v *block) unmount() error {
 }
 
 func (v *block) Cut() error {
-	cut, err := v.arm()
-	if err != nil {
-		return err
-	}
-	return cut()
+	_, err := CutAll([]Volume{v})
+	return err
 }
 
 func (v *block) arm() (func() error, error) {

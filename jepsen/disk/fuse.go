@@ -98,11 +98,8 @@ func (v *faulty) crash(keep faultfs.Keep) (faultfs.Loss, error) {
 }
 
 func (v *faulty) Cut() error {
-	cut, err := v.arm()
-	if err != nil {
-		return err
-	}
-	return cut()
+	_, err := CutAll([]Volume{v})
+	return err
 }
 
 func (v *faulty) arm() (func() error, error) {

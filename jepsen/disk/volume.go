@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"sync"
 	"time"
 )
 
@@ -37,8 +35,8 @@ type Volume interface {
 	Mount() error   // does nothing when it is mounted
 	Unmount() error // cleanly: all is kept. The programs that used it have ended, or end within seconds
 
-	// Cut is the moment in which the power goes: nothing that was not synced survives, and nothing done afterwards; programs get EIO. The caller
-	// kills those that use the volume right after. Not with Plain.
+	// Cut is the moment in which the power goes: nothing that was not synced survives, and nothing done afterwards. The programs that use the
+	// volume are stopped (SIGSTOP), this one excepted, which gets EIO; the caller kills them. See CutAll. Not with Plain.
 	Cut() error
 	// Restore mounts what was on the disk when Cut was called, or now. The programs that used the volume have ended. Not with Plain.
 	Restore() (Loss, error)
@@ -107,49 +105,6 @@ func New(cfg Config) (Volume, error) {
 	}
 	return newPlain(cfg)
 }
-
-// armed is a volume that can be made ready to be cut, so that cut has little left to do.
-type armed interface {
-	arm() (cut func() error, err error)
-}
-
-// CutAll cuts several volumes as nearly at once as it can, and says how far apart the first and the last were. Either all can be cut or
-// none is touched.
-func CutAll(volumes []Volume) (spread time.Duration, err error) {
-	var cuts []func() error
-	for _, v := range volumes {
-		a, ok := v.(armed)
-		if !ok {
-			return 0, fmt.Errorf("cut %s: %w", v.Path(), errCut)
-		}
-		cut, err := a.arm()
-		if err != nil {
-			return 0, fmt.Errorf("get ready to cut %s: %w", v.Path(), err)
-		}
-		cuts = append(cuts, cut)
-	}
-	var (
-		wg   sync.WaitGroup
-		now  = make(chan struct{})
-		done = make([]time.Time, len(cuts))
-		errs = make([]error, len(cuts))
-	)
-	for i, cut := range cuts {
-		wg.Go(func() {
-			<-now
-			errs[i] = cut()
-			done[i] = time.Now()
-		})
-	}
-	close(now)
-	wg.Wait()
-	if len(done) > 0 {
-		spread = slices.MaxFunc(done, time.Time.Compare).Sub(slices.MinFunc(done, time.Time.Compare))
-	}
-	return spread, errors.Join(errs...)
-}
-
-var errCut = fmt.Errorf("%w: only %s, %s and %s lose power", ErrNotHere, FaultFS, Ext4, XFS)
 
 // retry does something until it succeeds, fails otherwise than with what it may, or too much time is over: what a killed program had open is
 // closed a moment after it is gone.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -46,7 +47,7 @@ func write(path string) error {
 			return err
 		}
 		fmt.Println("wrote", i+1)
-		if rand.IntN(16) > 0 {
+		if rand.IntN(50) > 0 {
 			continue
 		}
 		if err := f.Sync(); err != nil {
@@ -180,7 +181,7 @@ func TestCutLosesOnlyWhatWasNotSynced(t *testing.T) {
 			lost := 0
 			for round := 0; round < 4 || lost == 0 && round < 40; round++ {
 				w := startWriter(t, v, fmt.Sprint("file", round))
-				w.until(rand.IntN(400))
+				w.until(50 + rand.IntN(400))
 				must(t, v.Cut())
 				w.kill()
 				loss, err := v.Restore()
@@ -205,19 +206,34 @@ func TestAfterCutNothingIsWritten(t *testing.T) {
 	for _, k := range cutKinds() {
 		t.Run(string(k), func(t *testing.T) {
 			v := volume(t, k)
-			w := startWriter(t, v, "file")
+			path := filepath.Join(v.Path(), "file")
+			must(t, put(path, []byte("before")))
+			must(t, errors.Join(v.Unmount(), v.Mount()))
+			f, err := os.OpenFile(path, os.O_WRONLY, 0) // this program is the one that is not stopped
+			must(t, err)
+			w := startWriter(t, v, "other")
 			w.until(10)
 			must(t, v.Cut())
-			// The program lives on, and sees that the disk is gone.
-			for w.read() == nil {
+			_, wrote := f.WriteString("after!")
+			if err := errors.Join(wrote, f.Sync()); !errors.Is(err, syscall.EIO) {
+				t.Errorf("write and fsync: %v", err)
 			}
-			if err := w.cmd.Wait(); err == nil || !strings.Contains(w.stderr.String(), "input/output error") {
-				t.Errorf("the writer: %v: %s", err, &w.stderr)
+			if _, err := os.Create(path + "2"); !errors.Is(err, syscall.EIO) {
+				t.Errorf("create: %v", err)
 			}
-			_, err := v.Restore()
+			_ = f.Close() // it failed already
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", w.cmd.Process.Pid))
+			if must(t, err); !strings.Contains(string(stat), ") T ") {
+				t.Errorf("the program that used the volume is not stopped: %s", stat)
+			}
+			w.kill()
+			_, err = v.Restore()
 			must(t, err)
-			if got := w.survived(); got < w.safe || got > w.wrote+1 {
-				t.Errorf("wrote %d, safe %d, survived %d", w.wrote, w.safe, got)
+			if raw, err := os.ReadFile(path); err != nil || string(raw) != "before" {
+				t.Errorf("read %q, %v", raw, err)
+			}
+			if _, err := os.Stat(path + "2"); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the other file: %v", err)
 			}
 		})
 	}
