@@ -33,3 +33,12 @@ var replaceMe = regexp.MustCompile(`join anew|anew with an invite|replace this n
 
 // refused tells whether the process that was started last said that it has to be replaced.
 func (n *Node) refused() bool { return replaceMe.Match(n.sinceStart()) }
+
+// reasons are words of a node that ends because its disk is damaged or fails, and says so.
+var reasons = regexp.MustCompile(`damaged|corrupt|checksum|lost|anew|the next start|input/output error|no space left`)
+
+// SaysWhy tells whether a node that ended by itself gave a reason that an operator can act on.
+func (n *Node) SaysWhy() bool {
+	words := n.LastWords()
+	return reasons.MatchString(words) && !broken.MatchString(words)
+}

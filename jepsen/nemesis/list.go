@@ -8,7 +8,7 @@ import (
 
 // All is every fault that there is.
 func All() []Fault {
-	return slices.Concat(processFaults(), powerFaults(), networkFaults(), diskFaults(), memberFaults(), aimedFaults())
+	return slices.Concat(processFaults(), powerFaults(), networkFaults(), diskFaults(), rotFaults(), clockFaults(), resourceFaults(), memberFaults(), aimedFaults())
 }
 
 // sets are names for several faults.
@@ -19,7 +19,8 @@ var sets = map[string][]string{
 	"power":     {"power loss of one", "power loss of the leader", "power loss of all", "power loss of a minority behind a partition"},
 	"partition": {"halves", "bridge", "ring", "one way", "isolate leader", "isolate leader from peers", "isolate one"},
 	"drain":     {"restart one", "restart leader", "rolling restart"},
-	"clock":     {"clock jumps", "clock strobes", "clock drifts"},
+	"clock":     {"clock jumps", "clock jumps by days", "clock strobes", "clock drifts"},
+	"resources": {"CPU starved", "memory limited", "few file descriptors", "CPU of leader starved"},
 	"rot":       {"rot in log", "rot in state", "rot in bodies", "rot in next leader"},
 	"aimed":     {"pause leader until deposed", "snapshot sender killed", "laggard must lead"},
 	"disk": {"leader's log hangs", "leader's disk hangs", "fsync of leader's log fails", "fsync of the state fails", "fsync of the bodies fails", "writes fail", "reads of bodies fail",

@@ -1,0 +1,89 @@
+package nemesis
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorumail/quorumail/jepsen/db"
+	"github.com/quorumail/quorumail/jepsen/history"
+)
+
+func TestGroupsNameFaultsThatExist(t *testing.T) {
+	for name := range sets {
+		if _, err := Parse(name); err != nil {
+			t.Errorf("group %s: %v", name, err)
+		}
+	}
+	all, err := Parse("all")
+	if err != nil || len(all) != len(All()) {
+		t.Errorf("all: %d of %d, %v", len(all), len(All()), err)
+	}
+	for _, f := range All() {
+		if f.Name == "" || f.Family == "" || f.Inject == nil || strings.Contains(f.Name, ",") {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	fs, err := Parse("pause, kill one ,pause leader")
+	var got []string
+	for _, f := range fs {
+		got = append(got, f.Name)
+	}
+	if want := []string{"pause one", "pause leader", "kill one"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v, want %q", got, err, want)
+	}
+	if _, err := Parse("nonsense"); err == nil || !strings.Contains(err.Error(), "kill leader") {
+		t.Errorf("nonsense: %v, want what there is", err)
+	}
+}
+
+func TestChooseMixesFamiliesAndLeavesHeavyOnesAlone(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	several, seen := 0, map[string]bool{}
+	for range 5000 {
+		got := choose(r, All(), 3)
+		families := map[string]bool{}
+		for _, f := range got {
+			seen[f.Name] = true
+			if families[f.Family] || f.Heavy && len(got) > 1 {
+				t.Fatalf("chose %+v", got)
+			}
+			families[f.Family] = true
+		}
+		if len(got) > 1 {
+			several++
+		}
+	}
+	if several == 0 || len(seen) != len(All()) {
+		t.Errorf("several at once: %d times; %d of %d faults chosen", several, len(seen), len(All()))
+	}
+}
+
+// A fault that cannot be caused here is left out, and every fault that was is undone and recorded, in the reverse order.
+func TestPeriodUndoesWhatItDid(t *testing.T) {
+	var did []string
+	fault := func(name string, err error) Fault {
+		return Fault{Name: name, Family: name, Inject: func(context.Context, *Target) (Done, error) {
+			return Done{Nodes: []string{"n1"}, Undo: func(context.Context) error { did = append(did, "undo "+name); return nil }}, err
+		}}
+	}
+	h := history.NewRecorder(nil, history.Run{})
+	target := &Target{Cluster: &db.Cluster{}, Rand: rand.New(rand.NewPCG(1, 1)), History: h, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	err := onePeriod(t.Context(), target, []Fault{fault("a", nil), fault("b", ErrNotHere), fault("c", nil)}, Schedule{Hold: time.Millisecond, Heal: time.Minute})
+	if want := []string{"undo c", "undo a"}; err != nil || !slices.Equal(did, want) {
+		t.Errorf("did %q, %v, want %q", did, err, want)
+	}
+	if got := h.History().Faults; len(got) != 2 || got[0].Name != "a" || got[1].Name != "c" || got[0].End < got[0].Start {
+		t.Errorf("recorded %+v", got)
+	}
+}
