@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/quorumail/quorumail/jepsen/db"
+	"github.com/quorumail/quorumail/jepsen/disk"
+	"github.com/quorumail/quorumail/jepsen/lab"
 	"github.com/quorumail/quorumail/jepsen/net"
 )
 
@@ -14,6 +16,7 @@ func aimedFaults() []Fault {
 	return []Fault{
 		{Name: "pause leader until deposed", Family: "process", Inject: pauseUntilDeposed},
 		{Name: "snapshot sender killed", Family: "network", Heavy: true, Needs: "namespaces", Inject: snapshotSenderKilled},
+		{Name: "log loses its end", Family: "network", Heavy: true, Needs: "namespaces", Inject: forgetful},
 		{Name: "laggard must lead", Family: "network", Heavy: true, Needs: "namespaces", Inject: laggardLeads},
 	}
 }
@@ -118,4 +121,44 @@ func leaveBehind(ctx context.Context, t *Target) (leader, follower *db.Node, und
 		}
 	}
 	return leader, follower, undo, nil
+}
+
+// forgetful is about a node that lost the end of its log and must not vote as if it had not: one follower is cut off and falls behind, the
+// other one's log loses its end while it is down, and then the leader dies as the first comes back. The two that are left are a majority in
+// number, and do not have what was acknowledged last.
+func forgetful(ctx context.Context, t *Target) (Done, error) {
+	sw, err := t.network()
+	if err != nil {
+		return Done{}, err
+	}
+	leader, err := t.Cluster.WaitLeader(ctx)
+	if err != nil {
+		return Done{}, err
+	}
+	rest := others(t, leader)
+	if len(rest) != 2 {
+		return Done{}, fmt.Errorf("%w: it is about three nodes", ErrNotHere)
+	}
+	behind, damaged := rest[0], rest[1]
+	d := Done{Nodes: []string{leader.Name(), behind.Name(), damaged.Name()}, Undo: func(context.Context) error { sw.Heal(); return nil }}
+	if err := sw.Apply(net.Isolate(behind.Name(), []string{leader.Name(), damaged.Name(), lab.Clients}, net.Both)); err != nil {
+		return d, err
+	}
+	pause(ctx, time.Second+t.upTo(2000))
+	damaged.Kill()
+	err = damaged.Volume().Content(func(dir string) (err error) {
+		d.Detail, err = disk.Rot(dir, disk.Log, disk.Truncate, t.Rand)
+		return err
+	})
+	if err != nil {
+		return d, err
+	}
+	leader.Kill()
+	sw.Heal()
+	d.Detail += "; " + behind.Name() + " was behind, the leader " + leader.Name() + " died"
+	if err := damaged.Start(ctx); err != nil {
+		return d, err
+	}
+	pause(ctx, 3*time.Second)
+	return d, leader.Start(ctx)
 }
