@@ -3,13 +3,10 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 
 	"github.com/quorumail/quorumail/jepsen/net"
 	"golang.org/x/sys/unix"
@@ -76,28 +73,4 @@ func lock(path string) (remove func() error, err error) {
 		return nil, nil
 	}
 	return func() error { return errors.Join(os.Remove(path), f.Close()) }, nil
-}
-
-var namespaceName = regexp.MustCompile(`^qj-([0-9]+)-`)
-
-// sweep removes the namespaces of processes that are gone.
-func sweep(log *slog.Logger) {
-	paths, err := filepath.Glob("/run/netns/qj-*")
-	if err != nil {
-		return // of the pattern alone
-	}
-	for _, path := range paths {
-		m := namespaceName.FindStringSubmatch(filepath.Base(path))
-		if m == nil {
-			continue
-		}
-		pid, err := strconv.Atoi(m[1])
-		if err != nil || unix.Kill(pid, 0) != unix.ESRCH {
-			continue
-		}
-		// Another laboratory may be sweeping too.
-		if err := net.RemoveNamespace(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			log.Warn("a namespace is left over", "path", path, "err", err)
-		}
-	}
 }
