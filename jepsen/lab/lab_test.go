@@ -3,6 +3,7 @@ package lab_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	stdnet "net"
 	"os"
@@ -136,6 +137,37 @@ func TestSwitchParts(t *testing.T) {
 	}
 	sw.Heal()
 	reach(t, l, lab.Clients, "n1")
+}
+
+// Many clients that dial into silence at once all wait, and reach others meanwhile.
+func TestManyDialsIntoSilence(t *testing.T) {
+	l := newLab(t, 2, lab.Always)
+	sw, err := l.Switch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sw.Apply(net.OneWay([]string{"n1"}, []string{lab.Clients})); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	errs := make(chan error)
+	const dials = 64
+	for range dials {
+		go func() {
+			c, err := l.DialContext(ctx, "tcp", l.Address("n1")+":7000")
+			if err == nil {
+				c.Close()
+			}
+			errs <- err
+		}()
+	}
+	reach(t, l, lab.Clients, "n2")
+	cancel()
+	for range dials {
+		if err := <-errs; !errors.Is(err, context.Canceled) {
+			t.Errorf("%v, want it canceled", err)
+		}
+	}
 }
 
 func TestLoopbackSaysWhyItHasNoSwitch(t *testing.T) {
