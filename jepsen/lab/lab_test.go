@@ -213,7 +213,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 }
 
 func TestLoopbackAddressesAreNotShared(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "locks")
 	seen := map[string]bool{}
 	for range 5 {
 		l, err := lab.New(lab.Config{Nodes: lab.MaxNodes, Namespaces: lab.Never, Dir: dir})
@@ -231,6 +231,9 @@ func TestLoopbackAddressesAreNotShared(t *testing.T) {
 		if _, err := l.Add(); err == nil {
 			t.Error("more nodes than there may be")
 		}
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o777 {
+		t.Errorf("%v, %v: other users cannot use the folder", info, err)
 	}
 	if files, _ := filepath.Glob(filepath.Join(dir, "127.*")); len(files) != len(seen) {
 		t.Errorf("%d locks of %d addresses", len(files), len(seen))

@@ -39,8 +39,13 @@ func loopback(dir string) (*place, error) {
 	if dir == "" {
 		dir = filepath.Join(os.TempDir(), "quorumail-loopback")
 	}
-	// All users of the machine share it, whatever the first one's umask.
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	// All users of the machine share it, whatever the umask of the one that comes first.
+	switch err := os.Mkdir(dir, 0o777); {
+	case err == nil:
+		if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+			return nil, fmt.Errorf("share the folder of locked addresses: %w", err)
+		}
+	case !errors.Is(err, os.ErrExist):
 		return nil, fmt.Errorf("make the folder of locked addresses: %w", err)
 	}
 	for range loopbackTries {
@@ -60,6 +65,9 @@ func loopback(dir string) (*place, error) {
 func lock(path string) (remove func() error, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
 	if err != nil {
+		if _, there := os.Stat(path); there == nil {
+			return nil, nil // another user's
+		}
 		return nil, fmt.Errorf("lock an address: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
