@@ -10,7 +10,8 @@
 // and ListenPacket listen there. The laboratory does not know what runs in it. Limit takes processor time, memory or file descriptors from
 // one of its processes; StartDNS runs a name server in it that fails as told.
 //
-// A laboratory removes what it made: Close does, and New does it for laboratories of processes that are gone.
+// A laboratory removes what it made: Close does, and New does it for laboratories of processes that are gone (namespaces and cgroups whose
+// names hold the id of such a process).
 //
 // # Goroutines
 //

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 )
 
 var itoa = strconv.Itoa
@@ -28,4 +29,15 @@ func namespaces(t *testing.T, pid int) int {
 		t.Fatal(err)
 	}
 	return len(found)
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+		time.Sleep(time.Millisecond) // the condition is polled
+	}
 }

@@ -25,7 +25,7 @@ type Namespaces int
 const (
 	Auto   Namespaces = iota // if they can be made here
 	Always                   // or New fails
-	Never
+	Never                    // loopback, without network faults
 )
 
 // Config says what a laboratory is like.

@@ -3,6 +3,7 @@ package lab_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	stdnet "net"
 	"os"
@@ -138,6 +139,37 @@ func TestSwitchParts(t *testing.T) {
 	reach(t, l, lab.Clients, "n1")
 }
 
+// Many clients that dial into silence at once all wait, and reach others meanwhile.
+func TestManyDialsIntoSilence(t *testing.T) {
+	l := newLab(t, 2, lab.Always)
+	sw, err := l.Switch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sw.Apply(net.OneWay([]string{"n1"}, []string{lab.Clients})); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	errs := make(chan error)
+	const dials = 64
+	for range dials {
+		go func() {
+			c, err := l.DialContext(ctx, "tcp", l.Address("n1")+":7000")
+			if err == nil {
+				c.Close()
+			}
+			errs <- err
+		}()
+	}
+	reach(t, l, lab.Clients, "n2")
+	cancel()
+	for range dials {
+		if err := <-errs; !errors.Is(err, context.Canceled) {
+			t.Errorf("%v, want it canceled", err)
+		}
+	}
+}
+
 func TestLoopbackSaysWhyItHasNoSwitch(t *testing.T) {
 	l := newLab(t, 1, lab.Never)
 	if sw, err := l.Switch(); sw != nil || err == nil {
@@ -181,7 +213,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 }
 
 func TestLoopbackAddressesAreNotShared(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "locks")
 	seen := map[string]bool{}
 	for range 5 {
 		l, err := lab.New(lab.Config{Nodes: lab.MaxNodes, Namespaces: lab.Never, Dir: dir})
@@ -199,6 +231,9 @@ func TestLoopbackAddressesAreNotShared(t *testing.T) {
 		if _, err := l.Add(); err == nil {
 			t.Error("more nodes than there may be")
 		}
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o777 {
+		t.Errorf("%v, %v: other users cannot use the folder", info, err)
 	}
 	if files, _ := filepath.Glob(filepath.Join(dir, "127.*")); len(files) != len(seen) {
 		t.Errorf("%d locks of %d addresses", len(files), len(seen))

@@ -3,13 +3,10 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 
 	"github.com/quorumail/quorumail/jepsen/net"
 	"golang.org/x/sys/unix"
@@ -42,8 +39,13 @@ func loopback(dir string) (*place, error) {
 	if dir == "" {
 		dir = filepath.Join(os.TempDir(), "quorumail-loopback")
 	}
-	// All users of the machine share it, whatever the first one's umask.
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	// All users of the machine share it, whatever the umask of the one that comes first.
+	switch err := os.Mkdir(dir, 0o777); {
+	case err == nil:
+		if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+			return nil, fmt.Errorf("share the folder of locked addresses: %w", err)
+		}
+	case !errors.Is(err, os.ErrExist):
 		return nil, fmt.Errorf("make the folder of locked addresses: %w", err)
 	}
 	for range loopbackTries {
@@ -63,6 +65,9 @@ func loopback(dir string) (*place, error) {
 func lock(path string) (remove func() error, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
 	if err != nil {
+		if _, there := os.Stat(path); there == nil {
+			return nil, nil // another user's
+		}
 		return nil, fmt.Errorf("lock an address: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
@@ -76,28 +81,4 @@ func lock(path string) (remove func() error, err error) {
 		return nil, nil
 	}
 	return func() error { return errors.Join(os.Remove(path), f.Close()) }, nil
-}
-
-var namespaceName = regexp.MustCompile(`^qj-([0-9]+)-`)
-
-// sweep removes the namespaces of processes that are gone.
-func sweep(log *slog.Logger) {
-	paths, err := filepath.Glob("/run/netns/qj-*")
-	if err != nil {
-		return // of the pattern alone
-	}
-	for _, path := range paths {
-		m := namespaceName.FindStringSubmatch(filepath.Base(path))
-		if m == nil {
-			continue
-		}
-		pid, err := strconv.Atoi(m[1])
-		if err != nil || unix.Kill(pid, 0) != unix.ESRCH {
-			continue
-		}
-		// Another laboratory may be sweeping too.
-		if err := net.RemoveNamespace(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			log.Warn("a namespace is left over", "path", path, "err", err)
-		}
-	}
 }

@@ -21,8 +21,10 @@
 //
 // # Cost
 //
-// Two system calls per frame. Measured on two cores shared with others' work, MTU 9000: a TCP copy between two namespaces at 600 MB/s, and
-// a small request and its answer in 26 µs, one after the other. BenchmarkCopy and BenchmarkRoundTrip repeat that.
+// Two system calls per frame. Measured on two quiet cores with MTU 9000: one TCP connection carries 600 MB/s, and a small request and its
+// answer take 26 µs, one after the other. Of the processor time of a round trip the switch takes 12 µs (two frames and an acknowledgement),
+// most of it in the receiver's TCP, which runs within the write. So 64 mail clients with 1,000 operations of ten round trips each per second
+// cost about an eighth of a core. BenchmarkCopy, BenchmarkRoundTrip and BenchmarkManyRoundTrips repeat the figures.
 //
 // # Goroutines
 //

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	stdnet "net"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/quorumail/quorumail/jepsen/net"
@@ -73,4 +75,42 @@ func BenchmarkRoundTrip(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkManyRoundTrips is 64 clients at once, each with one request after the other, to three servers.
+func BenchmarkManyRoundTrips(b *testing.B) {
+	const clients = 64
+	bed := newBed(b, 4)
+	for end := 1; end <= 3; end++ {
+		bed.echo(b, end, 7000)
+	}
+	conns := make([]stdnet.Conn, clients)
+	for i := range conns {
+		c, err := bed.dial(0, 1+i%3, 7000, patience)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer c.Close()
+		conns[i] = c
+	}
+	b.ResetTimer()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var wg sync.WaitGroup
+	for _, c := range conns {
+		wg.Go(func() {
+			line := make([]byte, 256)
+			for left.Add(-1) >= 0 {
+				if _, err := c.Write(line); err != nil {
+					b.Error(err)
+					return
+				}
+				if _, err := io.ReadFull(c, line); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
