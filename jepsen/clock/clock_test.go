@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/quorumail/quorumail/jepsen/freeze"
 )
 
 const childEnv = "JEPSEN_CLOCK_CHILD"
@@ -239,7 +241,8 @@ func TestPatchingManyPrograms(t *testing.T) {
 
 func TestStoppedProgramStaysStopped(t *testing.T) {
 	c := start(t)
-	must(t, c.cmd.Process.Signal(unix.SIGSTOP))
+	stopped, err := freeze.Stop(c.cmd.Process.Pid)
+	must(t, err)
 	again, err := Of(c.cmd.Process.Pid)
 	must(t, err)
 	defer again.Close()
@@ -248,7 +251,7 @@ func TestStoppedProgramStaysStopped(t *testing.T) {
 	if must(t, err); !strings.Contains(string(raw), ") T ") {
 		t.Errorf("it runs: %s", raw)
 	}
-	must(t, c.cmd.Process.Signal(unix.SIGCONT))
+	must(t, freeze.Resume(stopped))
 	c.expect(time.Hour)
 }
 

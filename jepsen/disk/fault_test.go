@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/quorumail/quorumail/jepsen/freeze"
 )
 
 // put writes a file of a part, and syncs it.
@@ -158,6 +160,29 @@ func killHanging(t *testing.T, cut bool) {
 	}
 	_, err = v.Restore()
 	must(t, err)
+}
+
+// TestPausedProgramGetsNoError: a disk knows no EINTR.
+func TestPausedProgramGetsNoError(t *testing.T) {
+	v := volume(t, FaultFS)
+	w := startWriter(t, v, "file")
+	w.until(10)
+	undo, err := v.Inject(HangSync(All))
+	must(t, err)
+	// Whether the writer is in an fsync by then does not matter: it comes to the next one soon.
+	for range 20 {
+		stopped, err := freeze.Stop(w.cmd.Process.Pid)
+		must(t, err)
+		must(t, freeze.Resume(stopped))
+		time.Sleep(5 * time.Millisecond) // in which it runs
+	}
+	undo()
+	for safe := w.safe; w.safe < safe+50; {
+		if err := w.read(); err != nil {
+			t.Fatalf("the writer: %v: %s", err, &w.stderr)
+		}
+	}
+	w.kill()
 }
 
 func TestSlowDiskIsSlow(t *testing.T) {
