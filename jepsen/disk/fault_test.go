@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorumail/quorumail/jepsen/disk/faultfs"
 	"github.com/quorumail/quorumail/jepsen/freeze"
 )
 
@@ -222,6 +223,34 @@ func TestFlippedReadsHealTooInTheKernel(t *testing.T) {
 	if !read() {
 		t.Error("the kernel remembers the flipped bit")
 	}
+}
+
+func TestFaultsOfReadsWhileReadsHang(t *testing.T) {
+	v := volume(t, FaultFS)
+	path, text := filepath.Join(v.Path(), "blobs/seg-1"), bytes.Repeat([]byte("text"), 10000)
+	must(t, put(path, text))
+	must(t, v.(*faulty).syncAll()) // the kernel forgets
+	_, err := v.Inject(Fault{Name: "reads hang", Rule: faultfs.Rule{Op: "read", Hang: true}})
+	must(t, err)
+	read := func() error {
+		raw, err := os.ReadFile(path)
+		if err == nil && !bytes.Equal(raw, text) {
+			err = errors.New("it is not what was written")
+		}
+		return err
+	}
+	done := run(read)
+	time.Sleep(50 * time.Millisecond) // the read hangs by then
+	undo, err := v.Inject(FlipRead(Bodies, 1))
+	must(t, err)
+	undo()
+	_, err = v.Inject(FlipRead(Bodies, 1))
+	must(t, err)
+	must(t, v.Heal())
+	if err := ended(t, "a healed read", done); err != nil {
+		t.Logf("the read met the fault before it was healed: %v", err)
+	}
+	must(t, read())
 }
 
 func TestFaultsOutliveTheMount(t *testing.T) {
