@@ -10,6 +10,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/quorumail/quorumail/jepsen/disk/faultfs"
+	"github.com/quorumail/quorumail/jepsen/freeze"
 )
 
 // put writes a file of a part, and syncs it.
@@ -160,6 +163,29 @@ func killHanging(t *testing.T, cut bool) {
 	must(t, err)
 }
 
+// TestPausedProgramGetsNoError: a disk knows no EINTR.
+func TestPausedProgramGetsNoError(t *testing.T) {
+	v := volume(t, FaultFS)
+	w := startWriter(t, v, "file")
+	w.until(10)
+	undo, err := v.Inject(HangSync(All))
+	must(t, err)
+	// Whether the writer is in an fsync by then does not matter: it comes to the next one soon.
+	for range 20 {
+		stopped, err := freeze.Stop(w.cmd.Process.Pid)
+		must(t, err)
+		must(t, freeze.Resume(stopped))
+		time.Sleep(5 * time.Millisecond) // in which it runs
+	}
+	undo()
+	for safe := w.safe; w.safe < safe+50; {
+		if err := w.read(); err != nil {
+			t.Fatalf("the writer: %v: %s", err, &w.stderr)
+		}
+	}
+	w.kill()
+}
+
 func TestSlowDiskIsSlow(t *testing.T) {
 	v := volume(t, FaultFS)
 	must(t, put(filepath.Join(v.Path(), "raft/f"), nil))
@@ -197,6 +223,34 @@ func TestFlippedReadsHealTooInTheKernel(t *testing.T) {
 	if !read() {
 		t.Error("the kernel remembers the flipped bit")
 	}
+}
+
+func TestFaultsOfReadsWhileReadsHang(t *testing.T) {
+	v := volume(t, FaultFS)
+	path, text := filepath.Join(v.Path(), "blobs/seg-1"), bytes.Repeat([]byte("text"), 10000)
+	must(t, put(path, text))
+	must(t, v.(*faulty).syncAll()) // the kernel forgets
+	_, err := v.Inject(Fault{Name: "reads hang", Rule: faultfs.Rule{Op: "read", Hang: true}})
+	must(t, err)
+	read := func() error {
+		raw, err := os.ReadFile(path)
+		if err == nil && !bytes.Equal(raw, text) {
+			err = errors.New("it is not what was written")
+		}
+		return err
+	}
+	done := run(read)
+	time.Sleep(50 * time.Millisecond) // the read hangs by then
+	undo, err := v.Inject(FlipRead(Bodies, 1))
+	must(t, err)
+	undo()
+	_, err = v.Inject(FlipRead(Bodies, 1))
+	must(t, err)
+	must(t, v.Heal())
+	if err := ended(t, "a healed read", done); err != nil {
+		t.Logf("the read met the fault before it was healed: %v", err)
+	}
+	must(t, read())
 }
 
 func TestFaultsOutliveTheMount(t *testing.T) {

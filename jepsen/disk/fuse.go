@@ -22,6 +22,7 @@ type faulty struct {
 	rng    *rand.Rand        // guarded by mu
 	free   int64             // what Fill left; negative for no limit; guarded by mu
 	faults map[*Fault]func() // each with what removes it from the mounted disk; guarded by mu
+	stale  bool              // the kernel has read what it is to read again; guarded by mu
 }
 
 func faultSupported() error {
@@ -150,35 +151,46 @@ func (v *faulty) Inject(f Fault) (undo func(), err error) {
 		if remove, err = v.disk.Inject(f.Rule); err != nil {
 			return nil, fmt.Errorf("inject that %s: %w", f.Name, err)
 		}
-		v.forget(f)
 	}
 	key := &f
 	v.faults[key] = remove
+	v.stale = v.stale || f.spoilsReads()
+	v.forget()
 	return func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		v.undo(key)
+		v.forget()
 	}, nil
 }
 
 // undo is called with v.mu held.
 func (v *faulty) undo(f *Fault) {
-	remove, ok := v.faults[f]
-	if !ok {
-		return
-	}
-	delete(v.faults, f)
-	remove()
-	if v.disk != nil {
-		v.forget(*f)
+	if remove, ok := v.faults[f]; ok {
+		delete(v.faults, f)
+		remove()
+		v.stale = v.stale || f.spoilsReads()
 	}
 }
 
-// forget drops what the kernel has read before a fault of reads, or wrongly during one. Called with v.mu held, and the disk mounted.
-func (v *faulty) forget(f Fault) {
-	if reads, err := regexp.MatchString("^(?:"+f.Rule.Op+")$", "read"); err == nil && reads && (f.Rule.Errno != 0 || f.Rule.Flip) {
+// forget drops what the kernel has read before a fault of reads, or wrongly during one; but not while something hangs, for it would wait for
+// reads that hang. Called with v.mu held.
+func (v *faulty) forget() {
+	for f := range v.faults {
+		if f.Rule.Hang {
+			return
+		}
+	}
+	if v.stale && v.disk != nil {
 		v.disk.DropCaches()
 	}
+	v.stale = false
+}
+
+// spoilsReads tells whether what the kernel has read makes a difference.
+func (f *Fault) spoilsReads() bool {
+	reads, err := regexp.MatchString("^(?:"+f.Rule.Op+")$", "read")
+	return err == nil && reads && (f.Rule.Errno != 0 || f.Rule.Flip)
 }
 
 func (v *faulty) Fill(freeBytes int64) (func() error, error) {
@@ -201,6 +213,7 @@ func (v *faulty) Heal() error {
 	for f := range v.faults {
 		v.undo(f)
 	}
+	v.forget()
 	return nil
 }
 

@@ -40,7 +40,7 @@ func (p Part) globs() []string {
 	case State:
 		return []string{"state/*/*.sst", "state/*/MANIFEST-*", "state/*/*.log"}
 	case Bodies:
-		return []string{"blobs/seg-*", "blobs/index/*"}
+		return []string{"blobs/seg-*", "blobs/index/[0-9M]*"} // not LOCK, markers and OPTIONS, which hold nothing of value
 	}
 	var all []string
 	for _, part := range Parts() {
@@ -51,15 +51,10 @@ func (p Part) globs() []string {
 
 // Rot hurts one file of a part of the data folder dir, whose node is down, and says what it did. The error is ErrSound when nothing fits.
 func Rot(dir string, part Part, how How, rng *rand.Rand) (what string, err error) {
-	var files []string
-	for _, glob := range part.globs() {
-		found, err := filepath.Glob(filepath.Join(dir, glob))
-		if err != nil {
-			return "", fmt.Errorf("look for files to hurt: %w", err)
-		}
-		files = append(files, found...)
+	files, err := candidates(dir, part, rng)
+	if err != nil {
+		return "", err
 	}
-	rng.Shuffle(len(files), func(i, j int) { files[i], files[j] = files[j], files[i] })
 	for _, path := range files {
 		detail, err := rot(path, how, rng)
 		if errors.Is(err, ErrSound) {
@@ -75,6 +70,21 @@ func Rot(dir string, part Part, how How, rng *rand.Rand) (what string, err error
 		return fmt.Sprintf("%s %s: %s", how, name, detail), nil
 	}
 	return "", fmt.Errorf("%w: none of %d files of the %s in %s can be hurt by %q", ErrSound, len(files), part, dir, how)
+}
+
+// candidates are the files of a part in the order in which they are tried. Each glob has the same chance, however many files it finds.
+func candidates(dir string, part Part, rng *rand.Rand) (files []string, err error) {
+	globs := part.globs()
+	rng.Shuffle(len(globs), func(i, j int) { globs[i], globs[j] = globs[j], globs[i] })
+	for _, glob := range globs {
+		found, err := filepath.Glob(filepath.Join(dir, glob))
+		if err != nil {
+			return nil, fmt.Errorf("look for files to hurt: %w", err)
+		}
+		rng.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
+		files = append(files, found...)
+	}
+	return files, nil
 }
 
 // rot hurts a file.

@@ -34,6 +34,7 @@ func dataFolder(t *testing.T) (dir string, files map[string][]byte) {
 		"blobs/seg-0000000000000001": sectors(20),
 		"blobs/index/LOCK":           {},
 		"blobs/index/000002.log":     sectors(2),
+		"blobs/index/OPTIONS-000003": sectors(3),
 		"blobs/incarnation":          []byte("not to be hurt"),
 		"raft/bolt/other":            []byte("nor this"),
 		"node.key":                   []byte("nor this"),
@@ -66,7 +67,7 @@ func changed(t *testing.T, dir string, files map[string][]byte) (name string, wa
 }
 
 func TestRotHurtsOneFileOfThePart(t *testing.T) {
-	folders := map[Part][]string{Log: {"raft/wal/0"}, State: {"state/kv-1/"}, Bodies: {"blobs/seg-", "blobs/index/"}}
+	folders := map[Part][]string{Log: {"raft/wal/0"}, State: {"state/kv-1/"}, Bodies: {"blobs/seg-", "blobs/index/0"}}
 	for _, part := range Parts() {
 		for _, how := range Hows() {
 			t.Run(fmt.Sprint(part, " ", how), func(t *testing.T) {

@@ -31,8 +31,8 @@ func Stop(pids ...int) ([]Program, error) {
 	for _, pid := range pids {
 		p := Program{PID: pid, already: state(filepath.Join("/proc", strconv.Itoa(pid), "stat")) == 'T'}
 		stopped = append(stopped, p)
-		if err := unix.Kill(pid, unix.SIGSTOP); err != nil && !errors.Is(err, unix.ESRCH) {
-			return nil, errors.Join(fmt.Errorf("stop %d: %w", pid, err), Resume(stopped))
+		if err := p.signal(); err != nil {
+			return nil, errors.Join(err, Resume(stopped))
 		}
 	}
 	for _, p := range stopped {
@@ -66,26 +66,37 @@ func (p Program) stand() error {
 	return nil
 }
 
-// stands: once one thread stands (T), the kernel has told all, and each stops before it leaves the kernel again. One that waits there for a
-// disk (D) need not be waited for. A zombie (Z, X) runs no more.
+// signal sends SIGSTOP to each thread. One would be enough, but the kernel might choose a thread that waits for a disk that hangs, and then no
+// other would hear of it.
+func (p Program) signal() error {
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID))
+	if err != nil {
+		return nil // it has ended
+	}
+	for _, thread := range threads {
+		tid, err := strconv.Atoi(thread.Name())
+		if err != nil {
+			return fmt.Errorf("stop %d: %w", p.PID, err)
+		}
+		if err := unix.Tgkill(p.PID, tid, unix.SIGSTOP); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("stop thread %d of %d: %w", tid, p.PID, err)
+		}
+	}
+	return nil
+}
+
+// stands: each thread stands (T) or has ended (Z, X), or waits in the kernel for a disk (D) and stands when it leaves that.
 func (p Program) stands() bool {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.PID))
-	if err != nil || len(threads) == 0 {
-		return true // it has ended
+	if err != nil {
+		return false
 	}
-	told := false
 	for _, stat := range threads {
-		switch state(stat) {
-		case 'T', 't':
-			told = true
-		case 'Z', 'X', 0:
-			told = told || len(threads) == 1
-		case 'D':
-		default:
+		if s := state(stat); s != 0 && !strings.ContainsRune("TtZXD", rune(s)) {
 			return false
 		}
 	}
-	return told
+	return true
 }
 
 // state is the letter for what a thread does (proc(5), field 3 of stat), or 0 when it has ended.

@@ -68,6 +68,10 @@ func Mount(cfg Config) (*Disk, error) {
 		return nil, err
 	}
 	grave := filepath.Join(cfg.Back, "grave")
+	// A server that was killed left what had been removed.
+	if err := os.RemoveAll(grave); err != nil {
+		return nil, fmt.Errorf("empty the grave: %w", err)
+	}
 	for _, dir := range []string{Content(cfg.Back), grave, cfg.Mount} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("make the folders of a disk: %w", err)

@@ -12,7 +12,8 @@
 // Crash ends the mount as a loss of power would: the whole journal is undone, the newest change first, and then what Keep chooses is done
 // again: all, nothing, the changes up to some moment (the last write torn), or any subset (each write in sectors of 512 bytes). A subset
 // respects only that changes of one name happened in their order. Afterwards the backing folder is what the disk held; Mount it again to
-// boot. The program under test must be dead before: what it would have done meanwhile would count as done.
+// boot. The program under test must be dead before, or Cut must have been called: that is the moment in which the power goes, under programs
+// that live on and get EIO from then on.
 //
 // Removed files and folders move to a grave beside the backing folder until their removal is safe, so that every change of names is a
 // move or two, and is undone by moving back. Folders are held by descriptors, for their paths may change.

@@ -345,6 +345,63 @@ func TestFreeSpaceIsWhatTheTestSays(t *testing.T) {
 	}
 }
 
+func TestCutEndsAllThatIsDoneAfterwards(t *testing.T) {
+	b := mount(t, false)
+	b.write("f", "text", true)
+	b.sync(".")
+	f, err := os.OpenFile(b.at("f"), os.O_RDWR, 0)
+	b.must(err)
+	defer f.Close()
+	b.Cut()
+	b.Cut() // a second time is no harm
+	_, wrote := f.WriteString("TEXT")
+	for what, err := range map[string]error{"write": wrote, "fsync": f.Sync(), "truncate": f.Truncate(1), "remove": os.Remove(b.at("f")),
+		"mkdir": os.Mkdir(b.at("d"), 0o700), "rename": os.Rename(b.at("f"), b.at("g")), "link": os.Link(b.at("f"), b.at("g"))} {
+		if !errors.Is(err, syscall.EIO) {
+			t.Errorf("%s without power: %v", what, err)
+		}
+	}
+	b.must(f.Close())
+	b.crash(KeepAll)
+	b.expect(map[string]string{"f": "text"})
+}
+
+func TestLimitIsGivenBackByRemoving(t *testing.T) {
+	b := mount(t, false)
+	b.write("old", strings.Repeat("x", 1000), true)
+	b.Limit(100)
+	b.write("f", strings.Repeat("x", 60), false)
+	f, err := os.OpenFile(b.at("f"), os.O_RDWR, 0)
+	b.must(err)
+	defer f.Close()
+	if _, err := f.WriteAt(make([]byte, 60), 50); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("60 bytes where 50 fit: %v", err)
+	}
+	if st, err := f.Stat(); err != nil || st.Size() != 100 {
+		t.Errorf("a write fills up what is there: %d bytes, %v", st.Size(), err)
+	}
+	if err := f.Truncate(200); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("extend: %v", err)
+	}
+	if _, err := os.Create(b.at("g")); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("create: %v", err)
+	}
+	_, err = f.WriteAt(make([]byte, 100), 0) // in place
+	b.must(err)
+	b.must(os.Rename(b.at("f"), b.at("old"))) // gives back 1000
+	b.write("g", strings.Repeat("x", 600), false)
+	b.must(f.Truncate(0))
+	b.write("h", strings.Repeat("x", 500), false)
+	if n, err := f.WriteAt([]byte("x"), 0); n != 0 || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("one byte more: %d, %v", n, err)
+	}
+	b.must(os.Remove(b.at("g")))
+	_, err = f.WriteAt([]byte("x"), 0)
+	b.must(err)
+	b.Limit(-1)
+	b.write("i", strings.Repeat("x", 5000), false)
+}
+
 func TestRules(t *testing.T) {
 	b := mount(t, false)
 	b.write("f", strings.Repeat("x", 4000), true)

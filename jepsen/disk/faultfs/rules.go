@@ -3,9 +3,14 @@ package faultfs
 import (
 	"context"
 	"fmt"
+	"os"
 	"regexp"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
 // Rule makes operations fail, wait or lie.
@@ -14,7 +19,7 @@ type Rule struct {
 	Path   string        // regular expression for a part of the path within the mount, which begins with a slash; "" is any
 	Errno  syscall.Errno // what it fails with; 0 for none
 	Delay  time.Duration // before it is done or fails
-	Hang   bool          // it waits until the rule is removed, the power goes, or a signal interrupts it (EINTR)
+	Hang   bool          // it waits until the rule is removed, the power goes, or the program is killed
 	Chance float64       // that the rule applies; 0 means always
 	Skip   int           // how many operations it lets pass first
 	Times  int           // how often it applies at most; 0 means without end
@@ -75,8 +80,8 @@ func (d *Disk) obey(ctx context.Context, op, path string) (*Rule, syscall.Errno)
 	return nil, 0
 }
 
-// wait obeys what a rule says about time. A signal ends it, above all the one that kills the program: else nobody could end a program whose
-// disk hangs. Go's library tries again after EINTR, so that for a living program the disk goes on to hang.
+// wait obeys what a rule says about time. It ends early for a program that is being killed, which could not end else. Any other signal leaves
+// the program waiting, as a disk does: few programs expect EINTR of an fsync.
 func (d *Disk) wait(ctx context.Context, r *rule) syscall.Errno {
 	var over <-chan time.Time // never, for a rule that hangs
 	switch {
@@ -88,15 +93,46 @@ func (d *Disk) wait(ctx context.Context, r *rule) syscall.Errno {
 	default:
 		return 0
 	}
-	select {
-	case <-over:
-	case <-r.gone:
-	case <-d.dark:
-		return syscall.EIO
-	case <-ctx.Done():
-		return syscall.EINTR
+	signal := ctx.Done()
+	var look <-chan time.Time // after the first signal the kernel tells of no other
+	for {
+		select {
+		case <-over:
+			return 0
+		case <-r.gone:
+			return 0
+		case <-d.dark:
+			return syscall.EIO
+		case <-signal:
+			signal, look = nil, time.Tick(10*time.Millisecond)
+		case <-look:
+			if killed(ctx) {
+				return syscall.EINTR
+			}
+		}
 	}
-	return 0
+}
+
+// killed tells whether the thread that waits for an operation is to end: SIGKILL is pending, as it is too when another thread ends the program.
+func killed(ctx context.Context) bool {
+	caller, ok := fuse.FromContext(ctx)
+	if !ok || caller.Pid == 0 {
+		return true // the kernel itself
+	}
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", caller.Pid))
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(raw)) {
+		name, mask, _ := strings.Cut(line, ":")
+		if name != "SigPnd" && name != "ShdPnd" {
+			continue
+		}
+		if bits, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64); err == nil && bits&(1<<(syscall.SIGKILL-1)) != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // decides tells whether a rule does more than take time.
