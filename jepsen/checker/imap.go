@@ -111,8 +111,8 @@ func (s *imapBox) spans(arrivals []*removal) []span {
 		spans = append(spans, span{r.Invoke, r.Return, func() { s.judge(r) }, func() { s.learn(r) }})
 	}
 	for _, o := range s.b.adds {
-		if o.Outcome == history.OK && o.UID != 0 {
-			spans = append(spans, s.given(o, o.UID, o.ID))
+		if uid := s.uidOf(o); uid != 0 {
+			spans = append(spans, s.given(o, uid, o.ID))
 		}
 	}
 	for _, r := range arrivals {
@@ -140,11 +140,24 @@ func (s *imapBox) spans(arrivals []*removal) []span {
 	return spans
 }
 
+// uidOf is the UID that an acknowledged delivery or APPEND gave; 0 if it is not known. Of a delivery, which does not tell, it is that of the
+// only copy that there can be.
+func (s *imapBox) uidOf(o *history.Op) uint32 {
+	m := s.b.byID[o.ID]
+	if o.Outcome == history.OK && o.UID == 0 && m.came().hi == 1 && len(m.uids) == 1 {
+		return m.uids[0]
+	}
+	if o.Outcome != history.OK {
+		return 0
+	}
+	return o.UID
+}
+
 // given judges and learns a UID that APPENDUID or COPYUID told.
 func (s *imapBox) given(o *history.Op, uid uint32, id string) span {
 	return span{o.Invoke, o.Return, func() {
 		if uid < s.next {
-			s.add("uid below uidnext", o.Return, "%s: %s at %s gave %s UID %d, but %s had told UIDNEXT %d before", s.b.name, o.Kind, o.Node, id, uid, s.nextBy, s.next)
+			s.add("uid below uidnext", o.Return, "%s: %s at %s gave %s UID %d, but UIDNEXT was beyond that before: by %s it was %d at least", s.b.name, o.Kind, o.Node, id, uid, s.nextBy, s.next)
 		}
 	}, func() {
 		s.name(uid, id, o)
@@ -182,7 +195,7 @@ func (s *imapBox) judge(r *reading) {
 		return // its UIDs are others; learn tells
 	}
 	if m.UIDNext < s.next {
-		s.add("uidnext fell", r.Return, "%s: UIDNEXT is %d at %s, but %s told %d before", s.b.name, m.UIDNext, r.Node, s.nextBy, s.next)
+		s.add("uidnext fell", r.Return, "%s: UIDNEXT is %d at %s, but by %s it was %d at least", s.b.name, m.UIDNext, r.Node, s.nextBy, s.next)
 	}
 	if m.HighestModSeq != 0 && m.HighestModSeq < s.modseq {
 		s.add("highestmodseq fell", r.Return, "%s: HIGHESTMODSEQ is %d at %s, but %s told %d before", s.b.name, m.HighestModSeq, r.Node, s.modseqBy, s.modseq)

@@ -224,10 +224,30 @@ var plants = []struct {
 		if m == nil || b.reads[0].Invoke > time.Second {
 			return false
 		}
+		m.ack.Outcome = history.Unknown // else it would be lost, and return
 		for _, r := range b.reads {
 			drop(r.Op, m.uids[0])
 		}
 		return insert(b.finals()[2], history.Message{UID: m.uids[0], ID: m.id})
+	}},
+	{"of two deliveries the later one gets the smaller UID", "imap", "uid below uidnext", func(p *planter) bool {
+		b, m := p.mail(func(b *box, m *mail) bool { return calm(b, m) && m.ack.Kind == history.Deliver })
+		_, later := p.mail(func(ob *box, o *mail) bool {
+			return ob == b && calm(b, o) && o.ack.Kind == history.Deliver && o.ack.Invoke > m.ack.Return
+		})
+		if later == nil {
+			return false
+		}
+		for _, r := range b.reads {
+			i, j := place(r.Op, m.uids[0]), place(r.Op, later.uids[0])
+			switch ms := r.Mailbox.Messages; {
+			case i >= 0 && j >= 0:
+				ms[i].ID, ms[j].ID = ms[j].ID, ms[i].ID
+			case i >= 0:
+				drop(r.Op, m.uids[0])
+			}
+		}
+		return true
 	}},
 	{"APPENDUID tells a UID below UIDNEXT", "imap", "uid below uidnext", func(p *planter) bool {
 		o := p.op(func(o *history.Op) bool {

@@ -1,0 +1,74 @@
+package checker
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/quorumail/quorumail/jepsen/history"
+)
+
+const sec = time.Second
+
+// accept and sink are operations on one message.
+func accept(outcome history.Outcome, id string, from, to time.Duration) history.Op {
+	return history.Op{Kind: history.Accept, Node: "n1", ID: id, Dest: "Someone@remote.test", Outcome: outcome, Invoke: from, Return: to}
+}
+
+func sink(id string, from, to time.Duration) history.Op {
+	return history.Op{Kind: history.Sink, Node: "n2", ID: id, Dest: "someone@remote.test", Outcome: history.OK, Invoke: from, Return: to}
+}
+
+func kill(from, to time.Duration) history.Fault {
+	return history.Fault{Name: "kill leader", Start: from, End: to}
+}
+
+func TestQueue(t *testing.T) {
+	other := []history.Op{accept(history.OK, "other", 0, 1), sink("other", 2, 3)}
+	for _, c := range []struct {
+		name    string
+		ops     []history.Op
+		faults  []history.Fault
+		verdict Verdict
+		kind    string
+		excused int
+	}{
+		{"arrives once", []history.Op{accept(history.OK, "a", 0, sec), sink("a", 2*sec, 3*sec)}, nil, Passed, "", 0},
+		{"unknown, and arrives", []history.Op{accept(history.Unknown, "a", 0, sec), sink("a", 2*sec, 3*sec)}, nil, Passed, "", 0},
+		{"unknown, and does not arrive", []history.Op{accept(history.Unknown, "a", 0, sec)}, nil, Passed, "", 0},
+		{"arrives before the sender knows", []history.Op{accept(history.OK, "a", 0, 9*sec), sink("a", 2*sec, 3*sec)}, nil, Passed, "", 0},
+		{"two attempts, two copies", []history.Op{accept(history.Unknown, "a", 0, sec), accept(history.OK, "a", sec, 2*sec), sink("a", 2*sec, 3*sec), sink("a", 4*sec, 5*sec)}, nil, Passed, "", 0},
+		{"does not arrive", []history.Op{accept(history.OK, "a", 0, sec)}, nil, Failed, "lost", 0},
+		{"is refused by the remote server only", []history.Op{accept(history.OK, "a", 0, sec), {Kind: history.Sink, ID: "a", Dest: "someone@remote.test", Outcome: history.Fail}}, nil, Failed, "lost", 0},
+		{"was refused, and arrives", []history.Op{accept(history.Fail, "a", 0, sec), sink("a", 2*sec, 3*sec)}, nil, Failed, "phantom", 0},
+		{"nobody sent it", []history.Op{sink("a", 2*sec, 3*sec)}, nil, Failed, "phantom", 0},
+		{"twice without a fault", []history.Op{accept(history.OK, "a", 0, sec), sink("a", 2*sec, 3*sec), sink("a", 4*sec, 5*sec)}, nil, Failed, "duplicated", 0},
+		{"twice, with a fault in between", []history.Op{accept(history.OK, "a", 0, sec), sink("a", 2*sec, 3*sec), sink("a", 14*sec, 15*sec)},
+			[]history.Fault{kill(4*sec, 9*sec)}, Passed, "", 1},
+		{"twice, with the fault during the first", []history.Op{accept(history.OK, "a", 0, sec), sink("a", 2*sec, 5*sec), sink("a", 14*sec, 15*sec)},
+			[]history.Fault{kill(4*sec, 9*sec)}, Passed, "", 1},
+		{"twice, with a fault that does not count", []history.Op{accept(history.OK, "a", 0, sec), sink("a", 2*sec, 3*sec), sink("a", 14*sec, 15*sec)},
+			[]history.Fault{{Name: "slow disk", Start: 4 * sec, End: 9 * sec}}, Failed, "duplicated", 0},
+		{"twice, but the first was not in flight any more", []history.Op{accept(history.OK, "a", 0, sec), sink("a", 2*sec, 3*sec), sink("a", 34*sec, 35*sec)},
+			[]history.Fault{kill(20*sec, 25*sec)}, Failed, "duplicated", 0},
+		{"twice, but before the fault", []history.Op{accept(history.OK, "a", 0, sec), sink("a", 2*sec, 3*sec), sink("a", 3*sec, 4*sec)},
+			[]history.Fault{kill(5*sec, 9*sec)}, Failed, "duplicated", 0},
+		{"three times for one fault", []history.Op{accept(history.OK, "a", 0, sec), sink("a", 2*sec, 3*sec), sink("a", 10*sec, 11*sec), sink("a", 12*sec, 13*sec)},
+			[]history.Fault{kill(4*sec, 20*sec)}, Failed, "duplicated", 1},
+		{"three times for two faults", []history.Op{accept(history.OK, "a", 0, sec), sink("a", 2*sec, 3*sec), sink("a", 10*sec, 11*sec), sink("a", 22*sec, 23*sec)},
+			[]history.Fault{kill(4*sec, 6*sec), kill(12*sec, 20*sec)}, Passed, "", 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := Queue(&history.History{Ops: append(slices.Clone(other), c.ops...), Faults: c.faults})
+			if r.Verdict != c.verdict || c.kind != "" && r.Counts[c.kind] != 1 || r.Counts["excused"] != c.excused {
+				t.Errorf("got %+v", r)
+			}
+		})
+	}
+}
+
+func TestQueueWithoutSinkIsUnsure(t *testing.T) {
+	if r := Queue(&history.History{Ops: []history.Op{accept(history.OK, "a", 0, sec)}}); r.Verdict != Unsure || r.Why == "" {
+		t.Errorf("got %+v", r)
+	}
+}
