@@ -292,7 +292,6 @@ S2: c OK ...
 C: b STORE 1:3 (UNCHANGEDSINCE 4) +FLAGS (\Seen)
 S: * 3 FETCH (UID 3 MODSEQ (7) FLAGS (\Answered \Recent))
 S: * 1 FETCH (UID 1 MODSEQ (8) FLAGS (\Seen \Recent))
-S: * 3 FETCH (UID 3 MODSEQ (7) FLAGS (\Answered \Recent))
 S: b NO [MODIFIED 3] ...
 C: c NOOP
 S: * 2 EXPUNGE

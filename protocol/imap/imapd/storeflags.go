@@ -26,9 +26,12 @@ func (s *session) storeFlags(ctx context.Context, cmd *imap.Command) (answer, er
 	if err != nil || len(ranges) == 0 {
 		return answer{}, err
 	}
+	st := stored{args: args, told: map[uint32]bool{}, shown: map[uint32]uint64{}, op: &storepb.StoreFlags{
+		Mode: storeModes[args.Op], Flags: uint32(flags), Keywords: keywords,
+		HasUnchangedSince: args.HasUnchangedSince, UnchangedSince: args.UnchangedSince,
+	}}
 	// What others did so far is told now, so that afterwards this command's own changes can be told apart.
-	told := map[uint32]bool{}
-	if err := s.tell(cmd.UID, func(uid uint32, _ *storepb.Entry) bool { told[uid] = true; return false }); err != nil {
+	if err := s.tell(cmd.UID, st.noteTold); err != nil {
 		return answer{}, err
 	}
 	if cmd.UID { // expunges may have moved the numbers
@@ -36,10 +39,6 @@ func (s *session) storeFlags(ctx context.Context, cmd *imap.Command) (answer, er
 			return answer{}, err
 		}
 	}
-	st := stored{args: args, told: told, shown: map[uint32]uint64{}, op: &storepb.StoreFlags{
-		Mode: storeModes[args.Op], Flags: uint32(flags), Keywords: keywords,
-		HasUnchangedSince: args.HasUnchangedSince, UnchangedSince: args.UnchangedSince,
-	}}
 	if err := s.noteRests(&st, ranges); err != nil {
 		return answer{}, err
 	}
@@ -64,6 +63,12 @@ type stored struct {
 	told  map[uint32]bool   // messages of which the client was told another client's change just before
 	rests map[uint32]string // by UID: what the client knew of a message that op says nothing about
 	shown map[uint32]uint64 // by UID: the mod-sequences with which messages were shown
+}
+
+// noteTold notes a message of which the client is told before the change. It never says that it knew.
+func (st *stored) noteTold(uid uint32, e *storepb.Entry) bool {
+	st.told[uid], st.shown[uid] = true, e.GetModseq()
+	return false
 }
 
 // noteRests notes what the client can not compute itself, where it will not be shown everything. FLAGS leaves no rest.
@@ -114,9 +119,12 @@ func (s *session) showStored(st *stored, ranges []seqRange) (missing bool, err e
 	}
 	return s.each(ranges, false, func(it *item) error {
 		n := it.entry.GetModseq()
+		failed := st.failed.Contains(store.UID(it.uid))
 		switch {
+		case failed && st.shown[it.uid] == n:
+			return nil
 		// Also those that failed: the client need not ask what became of them (RFC 7162 §3.1.3).
-		case !st.args.Silent || st.failed.Contains(store.UID(it.uid)):
+		case !st.args.Silent || failed:
 			s.tellFlags(it.seq, it.uid, it.entry)
 		// RFC 7162 §3.1.3: the new mod-sequence is told also with .SILENT; of a conditional STORE also where the flags were so already. What
 		// another client changed since is told with its flags later.
