@@ -15,7 +15,7 @@ const afterwards = 10 * time.Second
 // Gap says how available the system was around one fault.
 type Gap struct {
 	Fault   history.Fault
-	Longest time.Duration // without a successful write (delivery, APPEND, STORE, EXPUNGE, MOVE) by any client, in the fault and 10 s after
+	Longest time.Duration // without a successful write (delivery, APPEND, STORE, EXPUNGE, MOVE) by any client, in the fault and up to 10 s after, until the next fault
 	// FailedOps counts what a client tried more than once in vain: the last Attempt is not OK.
 	FailedOps int
 	// NotRetried counts what was tried once, in vain.
@@ -36,10 +36,21 @@ func Availability(h *history.History) []Gap {
 	failed := lastFailures(h)
 	gaps := make([]Gap, 0, len(h.Faults)+1)
 	for _, f := range h.Faults {
-		gaps = append(gaps, gapOf(f, f.Start, f.End+afterwards, ok, failed))
+		gaps = append(gaps, gapOf(f, f.Start, until(h, f), ok, failed))
 	}
 	whole := gapOf(history.Fault{Start: from, End: to}, from, to, ok, failed)
 	return append(gaps, whole)
+}
+
+// until is when the effects of a fault are over, for what is counted: 10 s after it, or when the next one begins.
+func until(h *history.History, f history.Fault) time.Duration {
+	end := f.End + afterwards
+	for _, next := range h.Faults {
+		if next.Start >= f.End {
+			end = min(end, next.Start)
+		}
+	}
+	return end
 }
 
 // Quantiles sums up gaps by the names of their faults, sorted by name. The whole run's is left out.

@@ -15,7 +15,7 @@ import (
 // Kinds of violations: "uidvalidity changed", "uid reused" (a UID names two messages), "uid order" (UIDs of a read do not ascend), "uid at
 // uidnext" (a UID that is not below UIDNEXT), "uid below uidnext" (a new message got a UID below a UIDNEXT that was seen before), "returned"
 // (a message that was gone is there again), "uidnext fell", "highestmodseq fell", "modseq fell" (of one message), "flags without modseq" (one
-// MODSEQ with two sets of flags), "modseq above highestmodseq".
+// MODSEQ with two sets of flags), "modseq above highestmodseq" (in a final read).
 func IMAP(h *history.History) Result { return imap(newIndex(h)) }
 
 // imapBox is what is known of a mailbox at one point of the sweep, of all that had returned.
@@ -207,7 +207,8 @@ func (s *imapBox) judge(r *reading) {
 		if msg.UID >= m.UIDNext {
 			s.add("uid at uidnext", r.Return, "%s: UID %d is there while UIDNEXT is %d at %s", s.b.name, msg.UID, m.UIDNext, r.Node)
 		}
-		if m.HighestModSeq != 0 && msg.ModSeq > m.HighestModSeq {
+		// While others write, FETCH may show what came after the SELECT that told HIGHESTMODSEQ.
+		if m.Final && m.HighestModSeq != 0 && msg.ModSeq > m.HighestModSeq {
 			s.add("modseq above highestmodseq", r.Return, "%s: UID %d has MODSEQ %d while HIGHESTMODSEQ is %d at %s", s.b.name, msg.UID, msg.ModSeq, m.HighestModSeq, r.Node)
 		}
 		s.judgeMessage(r, msg)

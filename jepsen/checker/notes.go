@@ -51,3 +51,15 @@ func Logs(h *history.History) Result {
 	}
 	return f.result("logs", counts["lines"], "", counts)
 }
+
+// Recovery judges Notes of kind "unhealed": after a fault was over the cluster did not become whole by itself, or a node had lost its data
+// although no disk was damaged. Kind of violations: "not whole".
+func Recovery(h *history.History) Result {
+	f := &findings{}
+	for _, n := range h.Notes {
+		if n.Kind == "unhealed" {
+			f.add("not whole", n.At, "%s", n.Text)
+		}
+	}
+	return f.result("recovery", len(h.Faults), "", map[string]int{"faults": len(h.Faults)})
+}

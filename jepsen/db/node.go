@@ -357,7 +357,7 @@ func (n *Node) waitStatus(ctx context.Context, what string, good func(client.Sta
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s to %s: %w (it says %+v, %w)", n.name, what, ctx.Err(), st, err)
+			return fmt.Errorf("wait for %s to %s: %w (it says %+v, %v)", n.name, what, ctx.Err(), st, err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

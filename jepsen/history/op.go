@@ -85,7 +85,7 @@ type Fault struct {
 type Note struct {
 	At    time.Duration `json:"at"`
 	Node  string        `json:"node,omitempty"`
-	Kind  string        `json:"kind"` // "hash", "log", "ended", "info"
+	Kind  string        `json:"kind"` // "hash", "log", "ended", "info", "corrupt", "unhealed": what should not last does
 	Index uint64        `json:"index,omitempty"`
 	Text  string        `json:"text"`
 }

@@ -15,9 +15,10 @@ import (
 func aimedFaults() []Fault {
 	return []Fault{
 		{Name: "pause leader until deposed", Family: "process", Inject: pauseUntilDeposed},
-		{Name: "snapshot sender killed", Family: "network", Heavy: true, Needs: "namespaces", Inject: snapshotSenderKilled},
-		{Name: "log loses its end", Family: "network", Heavy: true, Needs: "namespaces", Inject: forgetful},
-		{Name: "laggard must lead", Family: "network", Heavy: true, Needs: "namespaces", Inject: laggardLeads},
+		{Name: "snapshot sender killed", Family: "network", Heavy: true, Inject: snapshotSenderKilled},
+		{Name: "log loses its end", Family: "network", Heavy: true, Damages: true, Inject: forgetful},
+		{Name: "disk lost behind a slow network", Family: "network", Heavy: true, Inject: lostBehindSlowNetwork},
+		{Name: "laggard must lead", Family: "network", Heavy: true, Inject: laggardLeads},
 	}
 }
 
@@ -161,4 +162,23 @@ func forgetful(ctx context.Context, t *Target) (Done, error) {
 	}
 	pause(ctx, 3*time.Second)
 	return d, leader.Start(ctx)
+}
+
+// lostBehindSlowNetwork is about bodies that one node alone has: its links are slow, so that what it takes from clients comes to the others
+// late; then its disk is lost for good.
+func lostBehindSlowNetwork(ctx context.Context, t *Target) (Done, error) {
+	sw, err := t.network()
+	if err != nil {
+		return Done{}, err
+	}
+	n := t.Cluster.Random(t.Rand)
+	d := Done{Nodes: []string{n.Name()}, Undo: func(context.Context) error { sw.Heal(); return nil }}
+	rest := nameList(others(t, n))
+	if err := sw.Apply(net.Between([]string{n.Name()}, rest, net.Rule{Delay: 30 * time.Millisecond, BytesPerSecond: 256 << 10, QueueBytes: 4 << 20})); err != nil {
+		return d, err
+	}
+	pause(ctx, 2*time.Second+t.upTo(1000))
+	n.Kill()
+	sw.Heal()
+	return d, t.Cluster.Replace(ctx, n)
 }

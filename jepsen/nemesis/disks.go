@@ -33,7 +33,7 @@ func diskFaults() []Fault {
 }
 
 func onLeaderDisk(name string, f disk.Fault) Fault {
-	return Fault{Name: name, Family: "disk", Needs: "faultfs", Inject: func(ctx context.Context, t *Target) (Done, error) {
+	return Fault{Name: name, Family: "disk", Damages: true, Inject: func(ctx context.Context, t *Target) (Done, error) {
 		n, err := t.Cluster.WaitLeader(ctx)
 		if err != nil {
 			return Done{}, err
@@ -43,7 +43,7 @@ func onLeaderDisk(name string, f disk.Fault) Fault {
 }
 
 func onOneDisk(name string, f disk.Fault) Fault {
-	return Fault{Name: name, Family: "disk", Needs: "faultfs", Inject: func(_ context.Context, t *Target) (Done, error) {
+	return Fault{Name: name, Family: "disk", Damages: true, Inject: func(_ context.Context, t *Target) (Done, error) {
 		return inject(t.Cluster.Random(t.Rand), f)
 	}}
 }

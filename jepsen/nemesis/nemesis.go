@@ -37,7 +37,9 @@ type Fault struct {
 	Name   string
 	Family string // faults of one family are never caused at the same time
 	Heavy  bool   // it takes a quorum away or harms a disk: never together with another fault
-	Needs  string // "", "namespaces", "faultfs", "power"
+	// Damages says that the fault may cost a node its data: it may refuse to go on, and be replaced afterwards. After any other fault that is
+	// a broken promise.
+	Damages bool
 	Inject func(ctx context.Context, t *Target) (Done, error)
 }
 
@@ -116,9 +118,11 @@ func onePeriod(ctx context.Context, t *Target, faults []Fault, s Schedule) error
 	// The healing is not part of what ctx limits: a run that ends leaves a whole cluster.
 	healing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Heal)
 	defer cancel()
-	err := heal(healing, t, undo, running)
-	if err != nil {
-		return fmt.Errorf("after %s: %w", names(running), err)
+	damaged := slices.ContainsFunc(faults, func(f Fault) bool { return f.Damages })
+	if err := heal(healing, t, undo, running, damaged); err != nil {
+		err = fmt.Errorf("after %s: %w", names(running), err)
+		t.History.Note(history.Note{At: t.History.Now(), Kind: "unhealed", Text: err.Error()})
+		return err
 	}
 	if s.Quiet > 0 {
 		// The healing counts as quiet only in part: clients see the cluster recover.
@@ -128,7 +132,7 @@ func onePeriod(ctx context.Context, t *Target, faults []Fault, s Schedule) error
 }
 
 // heal undoes faults, the last one first, and waits until the cluster is whole.
-func heal(ctx context.Context, t *Target, undo []func(context.Context) error, running []history.Fault) error {
+func heal(ctx context.Context, t *Target, undo []func(context.Context) error, running []history.Fault, damaged bool) error {
 	var errs []error
 	for _, f := range slices.Backward(undo) {
 		errs = append(errs, f(ctx))
@@ -136,6 +140,9 @@ func heal(ctx context.Context, t *Target, undo []func(context.Context) error, ru
 	end := t.History.Now()
 	replaced, err := t.Cluster.Heal(ctx)
 	errs = append(errs, err)
+	if len(replaced) > 0 && !damaged {
+		errs = append(errs, fmt.Errorf("data were lost at %s, whose disks were sound", strings.Join(replaced, ", ")))
+	}
 	for _, f := range running {
 		f.End = end
 		if len(replaced) > 0 {

@@ -81,13 +81,13 @@ func networkFaults() []Fault {
 		onNetwork("grey: no gossip", func(t *Target, names []string) net.Plan {
 			return net.Isolate(names[0], names[1:], net.Both).On(db.PortGossip)
 		}),
-		{Name: "flapping links", Family: "network", Needs: "namespaces", Inject: flap},
+		{Name: "flapping links", Family: "network", Inject: flap},
 	}
 }
 
 // onNetwork is a fault of links among nodes in random order.
 func onNetwork(name string, plan func(*Target, []string) net.Plan) Fault {
-	return Fault{Name: name, Family: "network", Needs: "namespaces", Inject: func(_ context.Context, t *Target) (Done, error) {
+	return Fault{Name: name, Family: "network", Inject: func(_ context.Context, t *Target) (Done, error) {
 		sw, err := t.network()
 		if err != nil {
 			return Done{}, err
@@ -102,7 +102,7 @@ func onNetwork(name string, plan func(*Target, []string) net.Plan) Fault {
 
 // onLeaderLinks is a fault of the links of whoever leads.
 func onLeaderLinks(name string, plan func(t *Target, leader string, rest []string) net.Plan) Fault {
-	return Fault{Name: name, Family: "network", Needs: "namespaces", Inject: func(ctx context.Context, t *Target) (Done, error) {
+	return Fault{Name: name, Family: "network", Inject: func(ctx context.Context, t *Target) (Done, error) {
 		sw, err := t.network()
 		if err != nil {
 			return Done{}, err

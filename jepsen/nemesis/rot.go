@@ -13,9 +13,9 @@ import (
 
 // rotFaults damage files at rest, on one node: a minority.
 func rotFaults() []Fault {
-	out := []Fault{{Name: "rot in next leader", Family: "process", Heavy: true, Inject: rotNextLeader}}
+	out := []Fault{{Name: "rot in next leader", Family: "process", Heavy: true, Damages: true, Inject: rotNextLeader}}
 	for _, part := range disk.Parts() {
-		out = append(out, Fault{Name: "rot in " + string(part), Family: "process", Heavy: true, Inject: func(ctx context.Context, t *Target) (Done, error) {
+		out = append(out, Fault{Name: "rot in " + string(part), Family: "process", Heavy: true, Damages: true, Inject: func(ctx context.Context, t *Target) (Done, error) {
 			return rotOne(ctx, t, t.Cluster.Random(t.Rand), part)
 		}})
 	}

@@ -41,11 +41,7 @@ func reportCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		results, err := report(cmd.OutOrStdout(), h, args[0], limit)
-		if err != nil {
-			return exitError{3, err}
-		}
-		return verdict(results)
+		return verdict(report(cmd.OutOrStdout(), h, args[0], limit))
 	}}
 	c.Flags().DurationVar(&limit, "linearizable-time", time.Minute, "how long the checker of linearizability may think")
 	return c
@@ -89,8 +85,8 @@ func report(out io.Writer, h *history.History, dir string, limit time.Duration) 
 	return results, err
 }
 
-// verdict turns results into the exit code.
-func verdict(results []checker.Result) error {
+// verdict turns results, and what went wrong with the run itself, into the exit code. A broken promise counts more than a run that ended early.
+func verdict(results []checker.Result, failed error) error {
 	var bad, unsure []string
 	for _, r := range results {
 		switch r.Verdict {
@@ -102,7 +98,9 @@ func verdict(results []checker.Result) error {
 	}
 	switch {
 	case len(bad) > 0:
-		return exitError{1, fmt.Errorf("promises were broken: %s", strings.Join(bad, ", "))}
+		return exitError{1, errors.Join(fmt.Errorf("promises were broken: %s", strings.Join(bad, ", ")), failed)}
+	case failed != nil:
+		return exitError{3, failed}
 	case len(unsure) > 0:
 		return exitError{3, fmt.Errorf("it cannot be told: %s", strings.Join(unsure, ", "))}
 	}

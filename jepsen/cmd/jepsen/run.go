@@ -59,10 +59,7 @@ func run(ctx context.Context, cmd *cobra.Command, o options) (err error) {
 	err = r.drive(ctx)
 	err = errors.Join(err, r.cluster.CollectLogs(r.dir), r.history.Flush(), r.close())
 	results, reportErr := report(cmd.OutOrStdout(), r.history.History(), r.dir, r.porcupine)
-	if err = errors.Join(err, reportErr); err != nil {
-		return exitError{3, err}
-	}
-	return verdict(results)
+	return verdict(results, errors.Join(err, reportErr))
 }
 
 // open makes the lab, the cluster and the accounts.
@@ -193,6 +190,7 @@ func (r *running) final(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	if _, err := r.cluster.Heal(ctx); err != nil {
+		r.history.Note(history.Note{At: r.history.Now(), Kind: "unhealed", Text: "in the end: " + err.Error()})
 		return fmt.Errorf("the cluster is not whole in the end: %w", err)
 	}
 	for _, w := range r.loads {
