@@ -263,7 +263,8 @@ func (c *Cluster) Heal(ctx context.Context) (replaced []string, err error) {
 	return replaced, c.WaitWhole(ctx)
 }
 
-// Replace removes a node that is dead from the cluster, wipes its disk, and lets it join anew under the same name, with a new id.
+// Replace kills a node, wipes its disk, removes it from the cluster, and lets it join anew under the same name, with a new id. When it breaks
+// off, it can be called again.
 func (c *Cluster) Replace(ctx context.Context, n *Node) error {
 	id := n.ID()
 	n.Kill()
@@ -273,6 +274,7 @@ func (c *Cluster) Replace(ctx context.Context, n *Node) error {
 	if err := c.removeID(ctx, id, n); err != nil {
 		return err
 	}
+	n.forget()
 	if err := c.join(ctx, n); err != nil {
 		return err
 	}

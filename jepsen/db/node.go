@@ -335,8 +335,15 @@ func (n *Node) wipe() error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.id, n.tls = "", nil
+	n.tls = nil
 	return nil
+}
+
+// forget is after the removal of a wiped node from the cluster: it is nobody.
+func (n *Node) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.id = ""
 }
 
 // WaitReady waits until the node serves clients. The error is ErrEnded, with the node's last words, when the process ended instead.

@@ -17,7 +17,7 @@ func aimedFaults() []Fault {
 		{Name: "pause leader until deposed", Family: "process", Inject: pauseUntilDeposed},
 		{Name: "snapshot sender killed", Family: "network", Heavy: true, Inject: snapshotSenderKilled},
 		{Name: "log loses its end", Family: "network", Heavy: true, Damages: true, Inject: forgetful},
-		{Name: "disk lost behind a slow network", Family: "network", Heavy: true, Inject: lostBehindSlowNetwork},
+		{Name: "power loss of all and a disk lost", Family: "process", Heavy: true, Inject: oneDiskOfAllLost},
 		{Name: "laggard must lead", Family: "network", Heavy: true, Inject: laggardLeads},
 	}
 }
@@ -164,21 +164,30 @@ func forgetful(ctx context.Context, t *Target) (Done, error) {
 	return d, leader.Start(ctx)
 }
 
-// lostBehindSlowNetwork is about bodies that one node alone has: its links are slow, so that what it takes from clients comes to the others
-// late; then its disk is lost for good.
-func lostBehindSlowNetwork(ctx context.Context, t *Target) (Done, error) {
-	sw, err := t.network()
-	if err != nil {
-		return Done{}, err
-	}
+// oneDiskOfAllLost is about what counts as a majority of disks: while two nodes are slow to make bodies safe, all lose power, and the third
+// one's disk does not come back.
+func oneDiskOfAllLost(ctx context.Context, t *Target) (Done, error) {
 	n := t.Cluster.Random(t.Rand)
-	d := Done{Nodes: []string{n.Name()}, Undo: func(context.Context) error { sw.Heal(); return nil }}
-	rest := nameList(others(t, n))
-	if err := sw.Apply(net.Between([]string{n.Name()}, rest, net.Rule{Delay: 30 * time.Millisecond, BytesPerSecond: 256 << 10, QueueBytes: 4 << 20})); err != nil {
+	d := Done{Nodes: nameList(t.Cluster.Nodes()), Detail: "the disk of " + n.Name() + " is lost"}
+	var undo []func()
+	for _, o := range others(t, n) {
+		back, err := o.Volume().Inject(disk.SlowSync(disk.Bodies, time.Second))
+		if err != nil {
+			return d, notHere(err)
+		}
+		undo = append(undo, back)
+	}
+	pause(ctx, 2*time.Second+t.upTo(2000))
+	if d, err := power(t, t.Cluster.Nodes()...); err != nil {
 		return d, err
 	}
-	pause(ctx, 2*time.Second+t.upTo(1000))
-	n.Kill()
-	sw.Heal()
+	for _, back := range undo {
+		back()
+	}
+	for _, o := range others(t, n) {
+		if err := o.Start(ctx); err != nil {
+			return d, err
+		}
+	}
 	return d, t.Cluster.Replace(ctx, n)
 }

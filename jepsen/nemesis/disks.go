@@ -53,8 +53,8 @@ func onOneDisk(name string, f disk.Fault) Fault {
 func inject(n *db.Node, f disk.Fault) (Done, error) {
 	d := Done{Nodes: []string{n.Name()}, Detail: f.Name}
 	undo, err := n.Volume().Inject(f)
-	if errors.Is(err, disk.ErrNotHere) {
-		return d, fmt.Errorf("%w: %w", ErrNotHere, err)
+	if err != nil {
+		return d, notHere(err)
 	}
 	d.Undo = func(context.Context) error {
 		undo()
@@ -64,7 +64,15 @@ func inject(n *db.Node, f disk.Fault) (Done, error) {
 		_, err := n.Volume().Restore()
 		return err
 	}
-	return d, err
+	return d, nil
+}
+
+// notHere tells of what a kind of disk cannot do that the fault cannot be caused here.
+func notHere(err error) error {
+	if errors.Is(err, disk.ErrNotHere) {
+		return fmt.Errorf("%w: %w", ErrNotHere, err)
+	}
+	return err
 }
 
 // fill leaves less space than the program wants to have free.
@@ -80,11 +88,8 @@ func fill(nodes ...*db.Node) (Done, error) {
 	}
 	for _, n := range nodes {
 		back, err := n.Volume().Fill(4 << 20)
-		if errors.Is(err, disk.ErrNotHere) {
-			return d, fmt.Errorf("%w: %w", ErrNotHere, err)
-		}
 		if err != nil {
-			return d, err
+			return d, notHere(err)
 		}
 		undo = append(undo, back)
 	}

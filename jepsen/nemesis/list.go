@@ -22,7 +22,7 @@ var sets = map[string][]string{
 	"clock":     {"clock jumps", "clock jumps by days", "clock strobes", "clock drifts"},
 	"resources": {"CPU starved", "memory limited", "few file descriptors", "CPU of leader starved"},
 	"rot":       {"rot in log", "rot in state", "rot in bodies", "rot in next leader"},
-	"aimed":     {"pause leader until deposed", "snapshot sender killed", "log loses its end", "disk lost behind a slow network", "laggard must lead"},
+	"aimed":     {"pause leader until deposed", "snapshot sender killed", "log loses its end", "power loss of all and a disk lost", "laggard must lead"},
 	"disk": {"leader's log hangs", "leader's disk hangs", "fsync of leader's log fails", "fsync of the state fails", "fsync of the bodies fails", "writes fail", "reads of bodies fail",
 		"no space at all", "slow disk", "reads of bodies get bits wrong", "disk full on one", "disk full on all"},
 	"network": {"leader hears nobody", "nobody hears leader", "lossy", "jitter", "slow network", "slow follower", "slow clients", "grey: no Raft", "grey: no gossip", "flapping links"},

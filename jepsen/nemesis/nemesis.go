@@ -40,7 +40,7 @@ type Fault struct {
 	// Damages says that the fault may cost a node its data: it may refuse to go on, and be replaced afterwards. After any other fault that is
 	// a broken promise.
 	Damages bool
-	Inject func(ctx context.Context, t *Target) (Done, error)
+	Inject  func(ctx context.Context, t *Target) (Done, error)
 }
 
 // ErrNotHere is that a fault cannot be caused in this lab.
@@ -97,9 +97,12 @@ func choose(r *rand.Rand, faults []Fault, most int) []Fault {
 func onePeriod(ctx context.Context, t *Target, faults []Fault, s Schedule) error {
 	var running []history.Fault
 	var undo []func(context.Context) error
+	// What is begun is done, and healed, also when the time is over meanwhile.
+	doing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Heal)
+	defer cancel()
 	for _, f := range faults {
 		at := t.History.Now()
-		done, err := f.Inject(ctx, t)
+		done, err := f.Inject(doing, t)
 		if errors.Is(err, ErrNotHere) {
 			t.Logger.Info("left out", "fault", f.Name, "err", err)
 			continue
@@ -115,7 +118,6 @@ func onePeriod(ctx context.Context, t *Target, faults []Fault, s Schedule) error
 	}
 	hold := time.Duration(float64(s.Hold) * (0.5 + t.Rand.Float64()))
 	pause(ctx, hold)
-	// The healing is not part of what ctx limits: a run that ends leaves a whole cluster.
 	healing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Heal)
 	defer cancel()
 	damaged := slices.ContainsFunc(faults, func(f Fault) bool { return f.Damages })

@@ -2,11 +2,9 @@ package nemesis
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/quorumail/quorumail/jepsen/db"
-	"github.com/quorumail/quorumail/jepsen/disk"
 	"github.com/quorumail/quorumail/jepsen/net"
 )
 
@@ -32,11 +30,7 @@ func powerFaults() []Fault {
 
 func power(t *Target, nodes ...*db.Node) (Done, error) {
 	d := Done{Nodes: nameList(nodes)}
-	err := t.Cluster.CutPower(nodes...)
-	if errors.Is(err, disk.ErrNotHere) {
-		err = fmt.Errorf("%w: %w", ErrNotHere, err)
-	}
-	return d, err
+	return d, notHere(t.Cluster.CutPower(nodes...))
 }
 
 // powerBehindPartition cuts a minority off, lets it go on for a moment with what it has, and takes its power.
