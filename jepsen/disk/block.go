@@ -50,7 +50,7 @@ func newBlock(cfg Config) (Volume, error) {
 		return nil, fmt.Errorf("find a volume's folder: %w", err)
 	}
 	if cfg.SizeBytes == 0 {
-		cfg.SizeBytes = 1 << 30
+		cfg.SizeBytes = 2 << 30
 	}
 	v := &block{cfg: cfg, image: filepath.Join(dir, "image")}
 	if err := os.MkdirAll(v.root(), 0o700); err != nil {

@@ -55,7 +55,7 @@ type Volume interface {
 type Config struct {
 	Kind Kind
 	Dir  string // a folder for this volume alone, made if missing
-	// SizeBytes is how big Ext4 and XFS are (the image is sparse); 0 means 1 GiB. XFS needs 300 MiB.
+	// SizeBytes is how big Ext4 and XFS are (the image is sparse); 0 means 2 GiB. XFS needs 300 MiB, and the node its limits.min_free_disk.
 	SizeBytes int64
 	Seed      uint64 // of what FaultFS keeps at each loss of power, and of its faults' chances
 }
