@@ -60,7 +60,6 @@ type Mailbox struct {
 	UIDNext       uint32    `json:"uidnext"`
 	HighestModSeq uint64    `json:"highestmodseq,omitempty"` // 0: the server did not tell
 	Final         bool      `json:"final,omitempty"`         // read after all faults were healed and the cluster was quiet
-	Torn          bool      `json:"torn,omitempty"`          // messages came or went all the while: each is right for a moment of the operation, the whole perhaps for none
 	Messages      []Message `json:"messages"`                // in the order of their UIDs
 }
 

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorumail/quorumail/jepsen/checker"
 	"github.com/quorumail/quorumail/jepsen/client"
 	"github.com/quorumail/quorumail/jepsen/history"
 )
@@ -183,6 +184,12 @@ func work(t *testing.T, env *Env, w Workload, processes int, enough func(*histor
 	t.Log(tally(h))
 	for _, n := range h.Notes {
 		t.Errorf("note %+v", n)
+	}
+	for _, r := range checker.All(h, checker.Options{Porcupine: 20 * time.Second}) {
+		t.Log(r.Checker, r.Verdict, r.Why, r.Counts)
+		for _, v := range r.Violations {
+			t.Errorf("%s: %s at %v: %s", r.Checker, v.Kind, v.At, v.Text)
+		}
 	}
 	return h
 }

@@ -19,7 +19,7 @@ func agree(t *testing.T, h *history.History) map[string]*history.Mailbox {
 				agreed[name] = mb
 				continue
 			}
-			if first.UIDValidity != mb.UIDValidity || first.UIDNext != mb.UIDNext || mb.UIDNext == 0 || mb.UIDValidity == 0 || mb.Torn ||
+			if first.UIDValidity != mb.UIDValidity || first.UIDNext != mb.UIDNext || mb.UIDNext == 0 || mb.UIDValidity == 0 ||
 				!slices.EqualFunc(first.Messages, mb.Messages, func(a, b history.Message) bool {
 					return a.UID == b.UID && a.ID == b.ID && slices.Equal(a.Flags, b.Flags)
 				}) {
