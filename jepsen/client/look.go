@@ -14,8 +14,8 @@ import (
 	"github.com/quorumail/quorumail/jepsen/history"
 )
 
-// errRestless is a mailbox that cannot be read as it was at any one moment.
-var errRestless = errors.New("messages came or went each time that it was read")
+// ErrRestless is a mailbox that cannot be read as it was at any one moment. The server is not to blame.
+var ErrRestless = errors.New("messages came or went each time that it was read")
 
 // maxLooks is how often a mailbox is read again because messages came or went meanwhile.
 const maxLooks = 5
@@ -108,7 +108,7 @@ func (s *IMAP) refreshed() (*history.Mailbox, error) {
 			return &history.Mailbox{UIDValidity: data.UIDValidity, UIDNext: uint32(data.UIDNext), HighestModSeq: data.HighestModSeq}, nil
 		}
 	}
-	return nil, errRestless
+	return nil, ErrRestless
 }
 
 // settle reads the messages until what was read is true of one moment, as a FETCH is not by itself: it shows the messages of which the
@@ -130,7 +130,7 @@ func (s *IMAP) settle(box *history.Mailbox) (*history.Mailbox, error) {
 			return nil, err
 		}
 	}
-	return nil, errRestless
+	return nil, ErrRestless
 }
 
 // exact tells whether box, whose messages were just read, is true of one moment.

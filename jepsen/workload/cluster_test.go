@@ -25,7 +25,7 @@ import (
 
 // cluster is a cluster of real processes, begun by "quorumail dev --json".
 type cluster struct {
-	dir      string
+	bin, dir string
 	nodes    []client.Node
 	accounts []Account
 }
@@ -106,7 +106,7 @@ func startDev(bin, dir string) (*cluster, func(), error) {
 		stop()
 		return nil, nil, fmt.Errorf("dev printed no description: %w\n%s", err, errs.String())
 	}
-	c, err := describe(dir, line)
+	c, err := describe(bin, dir, line)
 	if err != nil {
 		stop()
 	}
@@ -114,7 +114,7 @@ func startDev(bin, dir string) (*cluster, func(), error) {
 }
 
 // describe makes a cluster of what dev prints.
-func describe(dir string, line []byte) (*cluster, error) {
+func describe(bin, dir string, line []byte) (*cluster, error) {
 	var d struct {
 		Nodes    []struct{ Name, SMTP, Submissions, IMAPS, Admin string }
 		Accounts []Account
@@ -131,7 +131,7 @@ func describe(dir string, line []byte) (*cluster, error) {
 	if !pool.AppendCertsFromPEM(ca) {
 		return nil, fmt.Errorf("no certificate in %s", d.CA)
 	}
-	c := &cluster{dir: dir, accounts: d.Accounts}
+	c := &cluster{bin: bin, dir: dir, accounts: d.Accounts}
 	for _, n := range d.Nodes {
 		c.nodes = append(c.nodes, client.Node{Name: n.Name, SMTP: n.SMTP, Submissions: n.Submissions, IMAPS: n.IMAPS,
 			TLS: &tls.Config{RootCAs: pool, ServerName: n.Name + ".example.test"}, Admin: n.Admin, AdminPath: filepath.Join(dir, n.Name, "data", "admin.token")})
@@ -181,17 +181,25 @@ func work(t *testing.T, env *Env, w Workload, processes int, enough func(*histor
 		t.Error(err)
 	}
 	h := env.History.History()
+	judge(t, h)
+	return h
+}
+
+// judge lets the checkers say what they think of a history.
+func judge(t *testing.T, h *history.History) {
+	t.Helper()
 	t.Log(tally(h))
 	for _, n := range h.Notes {
 		t.Errorf("note %+v", n)
 	}
-	for _, r := range checker.All(h, checker.Options{Porcupine: 20 * time.Second}) {
-		t.Log(r.Checker, r.Verdict, r.Why, r.Counts)
+	for _, r := range checker.All(h, checker.Options{Porcupine: 5 * time.Second}) {
+		if r.Verdict != checker.Nothing {
+			t.Log(r.Checker, r.Verdict, r.Why, r.Counts)
+		}
 		for _, v := range r.Violations {
 			t.Errorf("%s: %s at %v: %s", r.Checker, v.Kind, v.At, v.Text)
 		}
 	}
-	return h
 }
 
 // tally counts operations by kind and outcome, and shows some errors.

@@ -65,7 +65,7 @@ func TestAppendExpunge(t *testing.T) {
 		box string
 		uid uint32
 	}
-	there, ids := map[place]bool{}, map[place]string{}
+	there, ids, gone := map[place]bool{}, map[place]string{}, map[place]bool{}
 	for _, o := range h.Ops {
 		at := place{o.Box, o.UID}
 		switch {
@@ -74,9 +74,9 @@ func TestAppendExpunge(t *testing.T) {
 				t.Errorf("UID of %+v", o)
 			}
 			ids[at] = o.ID
-			there[at] = true
+			there[at] = !gone[at] // somebody may have seen and removed it before the APPEND returned
 		case o.Kind == history.Expunge && o.Outcome == history.OK:
-			there[at] = false
+			there[at], gone[at] = false, true
 		}
 	}
 	for name, mb := range agree(t, h) {
