@@ -87,7 +87,7 @@ func startCluster() (*cluster, func(), error) {
 }
 
 func startDev(bin, dir string) (*cluster, func(), error) {
-	cmd := exec.Command(bin, "dev", "--nodes", "3", "--accounts", "4", "--dir", dir, "--json")
+	cmd := exec.Command(bin, "dev", "--nodes", "3", "--dir", dir, "--json")
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.StdoutPipe()
@@ -139,17 +139,26 @@ func describe(bin, dir string, line []byte) (*cluster, error) {
 	return c, nil
 }
 
-// env is what a test's workload works with. The history's lines are kept where the test failed.
+// env is what a test's workload works with: accounts of its own, among others.
 func (c *cluster) env(t *testing.T) *Env {
+	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	e := &Env{Nodes: func() []client.Node { return c.nodes }, Dialer: &net.Dialer{}, Seed: seed, Accounts: c.accounts, Boxes: 6,
+	e := &Env{Nodes: func() []client.Node { return c.nodes }, Dialer: &net.Dialer{}, Seed: seed, Boxes: 6,
 		History: history.NewRecorder(nil, history.Run{Seed: seed})}
 	e.Admin = func(name string) *client.Admin {
 		if n, ok := byName(c.nodes, name); ok {
 			return client.NewAdmin(e.options(), n)
 		}
 		return nil
+	}
+	_, domain, _ := strings.Cut(c.accounts[0].Address, "@")
+	for i := range 4 {
+		a := Account{fmt.Sprintf("u%d.%x@%s", i, seed, domain), fmt.Sprintf("mật khẩu %x", seed)}
+		if err := e.Admin(c.nodes[0].Name).AddAccount(t.Context(), a.Address, a.Password); err != nil {
+			t.Fatal(err)
+		}
+		e.Accounts = append(e.Accounts, a)
 	}
 	return e
 }
