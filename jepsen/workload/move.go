@@ -27,7 +27,8 @@ func (w *mover) Setup(ctx context.Context, env *Env) error {
 		return errors.New("move: there are no accounts")
 	}
 	// Mailbox i and mailbox i + pairs are of one account: the number of pairs is a multiple of that of the accounts.
-	pairs := len(env.Accounts) * max(1, movePairs/len(env.Accounts))
+	n := len(env.boxAccounts())
+	pairs := n * max(1, movePairs/n)
 	if err := w.boxes.make(ctx, env, w.Name(), 2*pairs); err != nil {
 		return err
 	}
