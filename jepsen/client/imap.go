@@ -24,7 +24,8 @@ type IMAP struct {
 	node      string
 	selected  string
 	condstore bool
-	changes   atomic.Int64 // EXISTS and EXPUNGE that no command of ours asked for; the library's reader counts
+	came      atomic.Int64 // EXISTS that no command of ours asked for, as the library's reader counts them
+	went      atomic.Int64 // EXPUNGE, the same
 }
 
 // DialIMAP connects to a node and logs in. Outcome tells what became of the login, IsAuth whether the password was refused.
@@ -40,10 +41,10 @@ func DialIMAP(ctx context.Context, o Options, n Node, address, password string) 
 	s := &IMAP{o: o, c: c, node: n.Name}
 	defer c.begin(ctx, o.Timeout)()
 	s.imap = imapclient.New(c, &imapclient.Options{UnilateralDataHandler: &imapclient.UnilateralDataHandler{
-		Expunge: func(uint32) { s.changes.Add(1) },
+		Expunge: func(uint32) { s.went.Add(1) },
 		Mailbox: func(d *imapclient.UnilateralDataMailbox) {
 			if d.NumMessages != nil {
-				s.changes.Add(1)
+				s.came.Add(1)
 			}
 		},
 	}})

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -13,6 +14,9 @@ import (
 	"github.com/quorumail/quorumail/jepsen/history"
 )
 
+// ErrRestless is a mailbox that cannot be read as it was at any one moment. The server is not to blame.
+var ErrRestless = errors.New("messages came or went each time that it was read")
+
 // maxLooks is how often a mailbox is read again because messages came or went meanwhile.
 const maxLooks = 5
 
@@ -23,7 +27,7 @@ type Corruption struct {
 	Err error
 }
 
-// Look selects a mailbox and reads it whole, but for the bodies.
+// Look selects a mailbox and reads it whole, but for the bodies: as it was at one moment of the operation.
 func (s *IMAP) Look(ctx context.Context, mailbox string) (box *history.Mailbox, err error) {
 	err = s.do(ctx, "select", func() error {
 		if box, err = s.selectBox(mailbox); err != nil {
@@ -83,48 +87,82 @@ func (s *IMAP) selectBox(mailbox string) (*history.Mailbox, error) {
 	return &history.Mailbox{UIDValidity: data.UIDValidity, UIDNext: uint32(data.UIDNext), HighestModSeq: data.HighestModSeq}, nil
 }
 
-// refreshed learns of all that was acknowledged before, and what SELECT tells besides.
+// news counts what came and went without being asked for.
+type news struct{ came, went int64 }
+
+func (s *IMAP) news() news { return news{s.came.Load(), s.went.Load()} }
+
+// refreshed learns of all that was acknowledged before, and what SELECT tells besides: again, when the answer to STATUS is followed by news,
+// for then it is older than they are.
 func (s *IMAP) refreshed() (*history.Mailbox, error) {
-	if err := s.imap.Noop().Wait(); err != nil {
-		return nil, err
+	for range maxLooks {
+		if err := s.imap.Noop().Wait(); err != nil {
+			return nil, err
+		}
+		before := s.news()
+		data, err := s.imap.Status(s.selected, &imap.StatusOptions{UIDNext: true, UIDValidity: true, HighestModSeq: s.condstore}).Wait()
+		if err != nil {
+			return nil, err
+		}
+		if s.news() == before {
+			return &history.Mailbox{UIDValidity: data.UIDValidity, UIDNext: uint32(data.UIDNext), HighestModSeq: data.HighestModSeq}, nil
+		}
 	}
-	data, err := s.imap.Status(s.selected, &imap.StatusOptions{UIDNext: true, UIDValidity: true, HighestModSeq: s.condstore}).Wait()
-	if err != nil {
-		return nil, err
-	}
-	return &history.Mailbox{UIDValidity: data.UIDValidity, UIDNext: uint32(data.UIDNext), HighestModSeq: data.HighestModSeq}, nil
+	return nil, ErrRestless
 }
 
-// settle reads the messages until none has come or gone since box was told: only then is all of it true of one moment.
+// settle reads the messages until what was read is true of one moment, as a FETCH is not by itself: it shows the messages of which the
+// client was told, less those that have gone since, with the flags that they have now.
 func (s *IMAP) settle(box *history.Mailbox) (*history.Mailbox, error) {
-	for look := 1; ; look++ {
-		before := s.changes.Load()
+	for range maxLooks {
+		before := s.news()
 		var err error
 		if box.Messages, err = s.messages(); err != nil {
 			return nil, err
 		}
-		if s.changes.Load() == before {
+		switch exact, err := s.exact(box, before); {
+		case err != nil:
+			return nil, err
+		case exact:
 			return box, nil
 		}
-		if look == maxLooks {
-			box.Torn = true
-			return box, nil
-		}
-		if box, err = s.refreshedQuietly(); err != nil {
+		if box, err = s.refreshed(); err != nil {
 			return nil, err
 		}
 	}
+	return nil, ErrRestless
 }
 
-// refreshedQuietly is refreshed, again when the answer to STATUS was followed by news: then it is older than they are.
-func (s *IMAP) refreshedQuietly() (box *history.Mailbox, err error) {
-	for range maxLooks {
-		before := s.changes.Load()
-		if box, err = s.refreshed(); err != nil || s.changes.Load() == before {
-			return box, err
-		}
+// exact tells whether box, whose messages were just read, is true of one moment.
+func (s *IMAP) exact(box *history.Mailbox, before news) (bool, error) {
+	now := s.news()
+	if now.went != before.went {
+		return false, nil
 	}
-	return box, err
+	if !s.condstore {
+		return now == before, nil
+	}
+	if newest(box.Messages) <= box.HighestModSeq {
+		return true, nil // of when the mailbox was told: at most it has got messages since, which are not shown
+	}
+	// Flags have changed since, so it is true of the moment of the FETCH, if nothing came or went around it.
+	after, err := s.refreshed()
+	if err != nil {
+		return false, err
+	}
+	if s.news() != before || after.UIDNext != box.UIDNext {
+		return false, nil
+	}
+	box.HighestModSeq = after.HighestModSeq
+	return true, nil
+}
+
+// newest is the highest mod-sequence of some messages.
+func newest(list []history.Message) (highest uint64) {
+	for _, m := range list {
+		highest = max(highest, m.ModSeq)
+	}
+	return highest
 }
 
 // messages fetches all messages of the selected mailbox.

@@ -18,7 +18,7 @@ const (
 	Deliver  Kind = "deliver"  // SMTP or submission: message ID to the INBOX of Box's account
 	Append   Kind = "append"   // IMAP APPEND of message ID to Box; UID is what APPENDUID said
 	Store    Kind = "store"    // IMAP UID STORE: Flag is set (Add) or taken from UID in Box
-	Expunge  Kind = "expunge"  // IMAP UID STORE \Deleted and UID EXPUNGE of UID in Box
+	Expunge  Kind = "expunge"  // IMAP UID STORE \Deleted, which is recorded as a Store, too, and UID EXPUNGE of UID in Box
 	Move     Kind = "move"     // IMAP UID MOVE of UID from Box to Dest; DestUID is what COPYUID said
 	Read     Kind = "read"     // a whole look at Box, in Mailbox
 	Login    Kind = "login"    // a login of Box's account with password Value
@@ -48,8 +48,8 @@ type Op struct {
 	Add     bool     `json:"add,omitempty"`
 	Dest    string   `json:"dest,omitempty"`
 	DestUID uint32   `json:"dest_uid,omitempty"`
-	ModSeq  uint64   `json:"modseq,omitempty"` // of the changed message, when the server told
-	Value   string   `json:"value,omitempty"`
+	ModSeq  uint64   `json:"modseq,omitempty"`  // of the changed message, when the server told
+	Value   string   `json:"value,omitempty"`   // of Login and Password: the password; of Store: "gone" if the answer did not show the message
 	Attempt int      `json:"attempt,omitempty"` // from 1: tries of the same message, one after the other
 	Mailbox *Mailbox `json:"mailbox,omitempty"` // what a Read that is OK saw
 }
@@ -60,7 +60,6 @@ type Mailbox struct {
 	UIDNext       uint32    `json:"uidnext"`
 	HighestModSeq uint64    `json:"highestmodseq,omitempty"` // 0: the server did not tell
 	Final         bool      `json:"final,omitempty"`         // read after all faults were healed and the cluster was quiet
-	Torn          bool      `json:"torn,omitempty"`          // messages came or went all the while: each is right for a moment of the operation, the whole perhaps for none
 	Messages      []Message `json:"messages"`                // in the order of their UIDs
 }
 

@@ -45,11 +45,7 @@ func (w *appendExpunge) step(ctx context.Context, p *proc) error {
 	place := w.boxes.pick(p.rng)
 	w.boxes.renew(ctx, p, place)
 	m := w.boxes.of(place)
-	n, err := p.node()
-	if err != nil {
-		return err
-	}
-	s, err := p.read(ctx, n, m)
+	s, err := p.read(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -62,9 +58,15 @@ func (p *proc) edit(ctx context.Context, s *session, m mailboxOf) error {
 	draw := p.rng.IntN(100)
 	switch {
 	case uid == 0 || live < maxLive && draw < 40:
-		return p.append(ctx, s.node, m, 300+p.rng.IntN(1500))
+		return p.append(ctx, m, 300+p.rng.IntN(1500))
 	case live >= maxLive || draw < 65:
-		return p.expunge(ctx, s, m, uid)
+		return p.retried(ctx, s, m, uid, func(s *session, attempt int) error { return p.expunge(ctx, s, m, uid, attempt) })
 	}
-	return p.store(ctx, s, m, uid, flagNames[p.rng.IntN(len(flagNames))], p.rng.IntN(2) == 0)
+	return p.flag(ctx, s, m, uid)
+}
+
+// flag sets or takes one of the flags.
+func (p *proc) flag(ctx context.Context, s *session, m mailboxOf, uid uint32) error {
+	name, add := flagNames[p.rng.IntN(len(flagNames))], p.rng.IntN(2) == 0
+	return p.retried(ctx, s, m, uid, func(s *session, attempt int) error { return p.store(ctx, s, m, uid, name, add, attempt) })
 }

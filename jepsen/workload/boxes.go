@@ -15,6 +15,11 @@ const setup = -100
 // opsPerBox is how many steps a mailbox sees before another takes its place, so that its history stays short enough to be judged.
 const opsPerBox = 200
 
+// boxAccounts bounds the accounts over which a workload's mailboxes are spread: a process needs a connection for each.
+const boxAccounts = 8
+
+func (e *Env) boxAccounts() []Account { return e.Accounts[:min(boxAccounts, len(e.Accounts))] }
+
 // boxes are the mailboxes that the processes of a workload share. All methods may be called from several goroutines.
 type boxes struct {
 	mu   sync.Mutex
@@ -30,12 +35,13 @@ type shared struct {
 	renewing   bool
 }
 
-// make creates n mailboxes over the accounts, each of a new name.
+// make creates n mailboxes over the accounts in turn, each of a new name.
 func (b *boxes) make(ctx context.Context, env *Env, workload string, n int) error {
 	p := newProc(env, workload, setup)
 	defer p.close()
+	accounts := env.boxAccounts()
 	for i := range n {
-		m := mailboxOf{env.Accounts[i%len(env.Accounts)], fmt.Sprintf("%s-%s-%d", workload, env.tag(), i)}
+		m := mailboxOf{accounts[i%len(accounts)], fmt.Sprintf("%s-%s-%d", workload, env.tag(), i)}
 		if err := p.create(ctx, m); err != nil {
 			return err
 		}

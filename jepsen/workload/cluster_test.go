@@ -18,13 +18,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorumail/quorumail/jepsen/checker"
 	"github.com/quorumail/quorumail/jepsen/client"
 	"github.com/quorumail/quorumail/jepsen/history"
 )
 
 // cluster is a cluster of real processes, begun by "quorumail dev --json".
 type cluster struct {
-	dir      string
+	bin, dir string
 	nodes    []client.Node
 	accounts []Account
 }
@@ -86,7 +87,7 @@ func startCluster() (*cluster, func(), error) {
 }
 
 func startDev(bin, dir string) (*cluster, func(), error) {
-	cmd := exec.Command(bin, "dev", "--nodes", "3", "--accounts", "4", "--dir", dir, "--json")
+	cmd := exec.Command(bin, "dev", "--nodes", "3", "--dir", dir, "--json")
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.StdoutPipe()
@@ -105,7 +106,7 @@ func startDev(bin, dir string) (*cluster, func(), error) {
 		stop()
 		return nil, nil, fmt.Errorf("dev printed no description: %w\n%s", err, errs.String())
 	}
-	c, err := describe(dir, line)
+	c, err := describe(bin, dir, line)
 	if err != nil {
 		stop()
 	}
@@ -113,7 +114,7 @@ func startDev(bin, dir string) (*cluster, func(), error) {
 }
 
 // describe makes a cluster of what dev prints.
-func describe(dir string, line []byte) (*cluster, error) {
+func describe(bin, dir string, line []byte) (*cluster, error) {
 	var d struct {
 		Nodes    []struct{ Name, SMTP, Submissions, IMAPS, Admin string }
 		Accounts []Account
@@ -130,7 +131,7 @@ func describe(dir string, line []byte) (*cluster, error) {
 	if !pool.AppendCertsFromPEM(ca) {
 		return nil, fmt.Errorf("no certificate in %s", d.CA)
 	}
-	c := &cluster{dir: dir, accounts: d.Accounts}
+	c := &cluster{bin: bin, dir: dir, accounts: d.Accounts}
 	for _, n := range d.Nodes {
 		c.nodes = append(c.nodes, client.Node{Name: n.Name, SMTP: n.SMTP, Submissions: n.Submissions, IMAPS: n.IMAPS,
 			TLS: &tls.Config{RootCAs: pool, ServerName: n.Name + ".example.test"}, Admin: n.Admin, AdminPath: filepath.Join(dir, n.Name, "data", "admin.token")})
@@ -138,17 +139,26 @@ func describe(dir string, line []byte) (*cluster, error) {
 	return c, nil
 }
 
-// env is what a test's workload works with. The history's lines are kept where the test failed.
+// env is what a test's workload works with: accounts of its own, among others.
 func (c *cluster) env(t *testing.T) *Env {
+	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	e := &Env{Nodes: func() []client.Node { return c.nodes }, Dialer: &net.Dialer{}, Seed: seed, Accounts: c.accounts, Boxes: 6,
+	e := &Env{Nodes: func() []client.Node { return c.nodes }, Dialer: &net.Dialer{}, Seed: seed, Boxes: 6,
 		History: history.NewRecorder(nil, history.Run{Seed: seed})}
 	e.Admin = func(name string) *client.Admin {
 		if n, ok := byName(c.nodes, name); ok {
 			return client.NewAdmin(e.options(), n)
 		}
 		return nil
+	}
+	_, domain, _ := strings.Cut(c.accounts[0].Address, "@")
+	for i := range 4 {
+		a := Account{fmt.Sprintf("u%d.%x@%s", i, seed, domain), fmt.Sprintf("mật khẩu %x", seed)}
+		if err := e.Admin(c.nodes[0].Name).AddAccount(t.Context(), a.Address, a.Password); err != nil {
+			t.Fatal(err)
+		}
+		e.Accounts = append(e.Accounts, a)
 	}
 	return e
 }
@@ -180,11 +190,25 @@ func work(t *testing.T, env *Env, w Workload, processes int, enough func(*histor
 		t.Error(err)
 	}
 	h := env.History.History()
+	judge(t, h)
+	return h
+}
+
+// judge lets the checkers say what they think of a history.
+func judge(t *testing.T, h *history.History) {
+	t.Helper()
 	t.Log(tally(h))
 	for _, n := range h.Notes {
 		t.Errorf("note %+v", n)
 	}
-	return h
+	for _, r := range checker.All(h, checker.Options{Porcupine: 5 * time.Second}) {
+		if r.Verdict != checker.Nothing {
+			t.Log(r.Checker, r.Verdict, r.Why, r.Counts)
+		}
+		for _, v := range r.Violations {
+			t.Errorf("%s: %s at %v: %s", r.Checker, v.Kind, v.At, v.Text)
+		}
+	}
 }
 
 // tally counts operations by kind and outcome, and shows some errors.

@@ -73,13 +73,15 @@ func (s *sender) hangUp() {
 	}
 }
 
-// step sends a message until every recipient has it, or nobody knows, or the patience ends.
 func (s *sender) step(ctx, whole context.Context) error {
-	submit := s.rng.IntN(2)
+	return s.send(ctx, whole, s.rng.IntN(2), s.recipients())
+}
+
+// send sends a message, by submission if submit is 1, until every recipient has it, or nobody knows, or the patience or ctx ends.
+func (s *sender) send(ctx, whole context.Context, submit int, to []Account) error {
 	id := s.newID()
 	from := [2]string{stranger, s.self.Address}[submit]
 	msg := client.Message(id, from, s.size(), s.rng)
-	to := s.recipients()
 	var err error
 	for attempt := 1; attempt <= maxAttempts && len(to) > 0; attempt++ {
 		if attempt > 1 {

@@ -37,11 +37,7 @@ func fill(ctx context.Context, env *Env, workload string, boxes []mailboxOf, mes
 	defer p.close()
 	for _, m := range boxes {
 		for range messages {
-			n, err := p.node()
-			if err != nil {
-				return err
-			}
-			if err := p.append(ctx, n, m, 300+p.rng.IntN(1500)); err != nil {
+			if err := p.append(ctx, m, 300+p.rng.IntN(1500)); err != nil {
 				return err
 			}
 		}
@@ -63,11 +59,7 @@ func (w *flags) Final(ctx context.Context, env *Env) error {
 // step looks at a mailbox, changes some flags at the process's node, and now and then looks at another node whether they are there.
 func (w *flags) step(ctx context.Context, p *proc) error {
 	m := w.boxes.of(w.boxes.pick(p.rng))
-	n, err := p.node()
-	if err != nil {
-		return err
-	}
-	s, err := p.read(ctx, n, m)
+	s, err := p.read(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -76,16 +68,19 @@ func (w *flags) step(ctx context.Context, p *proc) error {
 		if uid == 0 {
 			return nil
 		}
-		if err := p.store(ctx, s, m, uid, flagNames[p.rng.IntN(len(flagNames))], p.rng.IntN(2) == 0); err != nil {
+		if err := p.flag(ctx, s, m, uid); err != nil {
 			return err
+		}
+		if p.at != s.node.Name {
+			return nil // it took the next node, whose session has another view
 		}
 	}
 	if p.rng.IntN(3) == 0 {
-		elsewhere, err := p.other(n.Name)
+		elsewhere, err := p.other(s.node.Name)
 		if err != nil {
 			return err
 		}
-		_, _ = p.read(ctx, elsewhere, m) // recorded; it says nothing of the process's own node
+		_, _ = p.readAt(ctx, elsewhere, m, 1) // recorded; it says nothing of the process's own node
 	}
 	return nil
 }

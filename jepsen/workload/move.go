@@ -27,7 +27,8 @@ func (w *mover) Setup(ctx context.Context, env *Env) error {
 		return errors.New("move: there are no accounts")
 	}
 	// Mailbox i and mailbox i + pairs are of one account: the number of pairs is a multiple of that of the accounts.
-	pairs := len(env.Accounts) * max(1, movePairs/len(env.Accounts))
+	n := len(env.boxAccounts())
+	pairs := n * max(1, movePairs/n)
 	if err := w.boxes.make(ctx, env, w.Name(), 2*pairs); err != nil {
 		return err
 	}
@@ -50,11 +51,7 @@ func (w *mover) step(ctx context.Context, p *proc) error {
 	all := w.boxes.all()
 	i := p.rng.IntN(len(all))
 	from, to := all[i], all[(i+len(all)/2)%len(all)]
-	n, err := p.node()
-	if err != nil {
-		return err
-	}
-	s, err := p.read(ctx, n, from)
+	s, err := p.read(ctx, from)
 	if err != nil {
 		return err
 	}
@@ -63,7 +60,8 @@ func (w *mover) step(ctx context.Context, p *proc) error {
 		if uid == 0 {
 			return nil
 		}
-		if err := p.move(ctx, s, from, uid, to); err != nil {
+		err := p.retried(ctx, s, from, uid, func(s *session, attempt int) error { return p.move(ctx, s, from, uid, to, attempt) })
+		if err != nil || p.at != s.node.Name {
 			return err
 		}
 	}

@@ -2,7 +2,9 @@ package workload
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,11 +23,27 @@ type mailboxOf struct {
 
 func (m mailboxOf) String() string { return box(m.account.Address, m.name) }
 
-// read looks at a whole mailbox at a node: with a NOOP in a session that has it selected, now and then, else with a SELECT. Only the UIDs
-// in the session's view may be used in it: a server takes no notice of others, even if they exist by now.
-func (p *proc) read(ctx context.Context, n client.Node, m mailboxOf) (*session, error) {
+// read looks at a whole mailbox at the process's node, and if that fails at the next. Only the UIDs in the session's view may be used in
+// it: a server takes no notice of others, even if they exist by now.
+func (p *proc) read(ctx context.Context, m mailboxOf) (s *session, err error) {
+	for attempt := 1; attempt <= 2; attempt++ {
+		var n client.Node
+		if n, err = p.node(); err != nil {
+			return nil, err
+		}
+		s, err = p.readAt(ctx, n, m, attempt)
+		if err == nil || errors.Is(err, client.ErrRestless) {
+			return s, err
+		}
+		p.moveOn()
+	}
+	return nil, err
+}
+
+// readAt looks at a whole mailbox at a node: with a NOOP in a session that has it selected, now and then, else with a SELECT.
+func (p *proc) readAt(ctx context.Context, n client.Node, m mailboxOf, attempt int) (*session, error) {
 	op := p.begin(history.Read, n.Name)
-	op.Box = m.String()
+	op.Box, op.Attempt = m.String(), attempt
 	s, err := p.session(ctx, n, m.account)
 	if err != nil {
 		return nil, p.end(op, err)
@@ -36,8 +54,24 @@ func (p *proc) read(ctx context.Context, n client.Node, m mailboxOf) (*session, 
 	} else {
 		s.view, err = s.Look(ctx, m.name)
 	}
+	if errors.Is(err, client.ErrRestless) {
+		return nil, err // not recorded: it says nothing of the system
+	}
+	p.env.own(s.view)
 	op.Mailbox = s.view
 	return s, p.end(op, err)
+}
+
+// own leaves the ids of this run's messages alone: those of earlier runs on the same cluster are mail of others.
+func (e *Env) own(seen *history.Mailbox) {
+	if seen == nil {
+		return
+	}
+	for i := range seen.Messages {
+		if m := &seen.Messages[i]; !strings.HasSuffix(m.ID, "."+e.tag()) {
+			m.ID = ""
+		}
+	}
 }
 
 // readAfter is read for mailboxes that grow: so seldom that it takes a small share of the process's time.
@@ -46,7 +80,7 @@ func (p *proc) readAfter(ctx context.Context, n client.Node, m mailboxOf) error 
 	if began.Before(p.nextRead) {
 		return nil
 	}
-	_, err := p.read(ctx, n, m)
+	_, err := p.readAt(ctx, n, m, 1)
 	p.nextRead = time.Now().Add(readShare * time.Since(began))
 	return err
 }
@@ -115,9 +149,13 @@ func (p *proc) finalRead(ctx context.Context, n client.Node, m mailboxOf) error 
 	}
 	op.Session = s.number
 	seen, corrupt, err := s.LookWhole(ctx, m.name)
+	if errors.Is(err, client.ErrRestless) {
+		return err
+	}
 	if err != nil {
 		return p.end(op, err)
 	}
+	p.env.own(seen)
 	seen.Final = true
 	op.Mailbox = seen
 	op.Return, op.Outcome = p.env.History.Now(), history.OK

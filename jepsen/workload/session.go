@@ -62,11 +62,7 @@ func (w *hopper) Final(ctx context.Context, env *Env) error {
 
 // step reads at a node what was done at the one before, makes a change, and goes on to the next.
 func (w *hopper) step(ctx context.Context, p *proc, m mailboxOf) error {
-	n, err := p.node()
-	if err != nil {
-		return err
-	}
-	s, err := p.read(ctx, n, m)
+	s, err := p.read(ctx, m)
 	if err != nil {
 		return err
 	}
