@@ -63,9 +63,9 @@ func onClock(name string, draw func(*rand.Rand) spoiling) Fault {
 			stop()
 			<-ended
 			if n.PID() != pid {
-				return nil
+				return c.Close()
 			}
-			return c.Reset()
+			return errors.Join(c.Reset(), c.Close())
 		}
 		return d, nil
 	}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -111,7 +112,9 @@ func (r *running) open(ctx context.Context) (err error) {
 
 // volume makes a node's disk.
 func (r *running) volume(name string) (disk.Volume, error) {
-	return disk.New(disk.Config{Kind: disk.Kind(r.disk), Dir: filepath.Join(r.work, name, "disk"), Seed: r.seed})
+	h := fnv.New64a()
+	h.Write([]byte(name)) // what survives differs from node to node
+	return disk.New(disk.Config{Kind: disk.Kind(r.disk), Dir: filepath.Join(r.work, name, "disk"), Seed: r.seed ^ h.Sum64()})
 }
 
 func namespaces(name string) (lab.Namespaces, error) {
