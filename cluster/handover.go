@@ -10,24 +10,28 @@ import (
 )
 
 // HandOver hands the lead, if this node has it, to a voter that is close, and returns when another node is known to lead. Proposals wait
-// meanwhile, so it first waits until there is such a voter. Nothing happens where there is nobody else. It tries until ctx ends.
+// meanwhile, so it first waits until there is such a voter, or until this node has lost the lead. Nothing happens where there is nobody else.
+// It tries until ctx ends.
 func (n *Node) HandOver(ctx context.Context) error {
-	led := false
 	for n.IsLeader() {
 		others := n.otherVoters()
 		if len(others) == 0 {
 			return nil
 		}
-		led = true
 		err := n.handOverTo(ctx, others)
 		if err == nil {
-			break
+			return n.awaitOther(ctx)
 		}
 		if !wait(ctx, retryAfter) {
 			return fmt.Errorf("hand over the lead: %w: %w", ctx.Err(), err)
 		}
 	}
-	for led {
+	return nil
+}
+
+// awaitOther returns when another node is known to lead.
+func (n *Node) awaitOther(ctx context.Context) error {
+	for {
 		changed := n.leaderChanged()
 		if id := n.Leader(); id != "" && id != n.cfg.ID {
 			return nil
@@ -38,7 +42,6 @@ func (n *Node) HandOver(ctx context.Context) error {
 			return fmt.Errorf("hand over the lead: nobody leads yet: %w", ctx.Err())
 		}
 	}
-	return nil
 }
 
 func (n *Node) otherVoters() (others []Server) {

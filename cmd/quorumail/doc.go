@@ -31,10 +31,13 @@
 // joining, the cluster's state from another node; the replica and the directory; the log, and inline bodies that a crash took, from it; the
 // cluster with the membership, which begins to take part; then, in the background, the replica's and the membership's work, gossip and the sharing of
 // failed logins; the admin and metrics listeners; membership, when this is the first start; the mail clients' certificate; and last the
-// listeners for mail.
+// listeners for mail, once the node can serve: a client that came earlier would be sent away.
 //
-// The stop is the reverse: mail sessions end their commands, the lead is handed over, the background work ends, then the replica, the cluster,
-// the state and the bodies are closed. A node may also be killed at any moment; a fatal error ends it at once, without any
+// The stop (SIGTERM, SIGINT) is the reverse, but for the lead. First the node is no target any more: it says that it is not ready, and its
+// listeners for mail are closed. Then it hands over the lead, while its sessions still run; their proposals go on through the next leader. Then
+// the sessions end: at once between commands, with BYE or 421; one in the middle of a command when that is done, or after the drain (10 s) if
+// it is the client who is waited for, with BYE or 421 too. Then the background work ends, and the replica, with the copies of bodies that are
+// under way, the cluster, the state and the bodies are closed. A node may also be killed at any moment; a fatal error ends it at once, without any
 // of this, and where nothing but another start helps, it makes that itself.
 //
 // # Goroutines

@@ -1,0 +1,6 @@
+//go:build broken
+
+package main
+
+// buildTags are those of this test, for the program that it builds.
+const buildTags = "broken"
