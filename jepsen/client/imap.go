@@ -153,12 +153,6 @@ func (s *IMAP) Move(ctx context.Context, uid uint32, dest string) (destUID uint3
 	return destUID, err
 }
 
-// MarkDeleted is the first half of an expunge.
-func (s *IMAP) MarkDeleted(ctx context.Context, uid uint32) error {
-	_, _, err := s.Store(ctx, uid, string(imap.FlagDeleted), true)
-	return err
-}
-
 // Expunge removes a message of the selected mailbox that is marked as deleted.
 func (s *IMAP) Expunge(ctx context.Context, uid uint32) error {
 	return s.do(ctx, "expunge", func() error { return s.imap.UIDExpunge(imap.UIDSetNum(imap.UID(uid))).Close() })

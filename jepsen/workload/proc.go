@@ -55,7 +55,7 @@ func (p *proc) run(ctx context.Context, step func(context.Context) error) {
 		if err := step(whole); err != nil {
 			p.env.log().Debug("an operation was not acknowledged", "workload", p.workload, "process", p.p, "node", p.at, "err", err)
 			p.moveOn()
-			failures = min(failures+1, 6)
+			failures = min(failures+1, 4) // 160 ms at most: a gap in service must show as it is
 			p.sleep(ctx, time.Duration(p.rng.Int64N(int64(10*time.Millisecond)<<failures)))
 			continue
 		}
