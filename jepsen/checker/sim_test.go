@@ -316,11 +316,16 @@ func (s *sim) remote(n int) {
 	}, func(history.Op) { s.remote(n) })
 }
 
-// simulate makes a correct history of some seconds.
+// simulate makes a correct history of some seconds, with few clients of every kind.
 func simulate(seed uint64, length time.Duration, unknown float64) *history.History {
+	return simulateMany(seed, length, unknown, 5, 4)
+}
+
+// simulateMany has more IMAP clients and accounts.
+func simulateMany(seed uint64, length time.Duration, unknown float64, clients, accounts int) *history.History {
 	s := &sim{rng: rand.New(rand.NewPCG(seed, 1)), store: map[string]*simBox{}, pass: map[string]string{"u0@example.test": "first"}, until: length, unk: unknown}
 	s.h.Run = history.Run{Seed: seed, Nodes: 3, Time: length}
-	for i := range 4 {
+	for i := range accounts {
 		s.boxes = append(s.boxes, fmt.Sprintf("u%d@example.test/INBOX", i))
 	}
 	s.boxes = append(s.boxes, "u0@example.test/Work", "u1@example.test/Work")
@@ -328,7 +333,7 @@ func simulate(seed uint64, length time.Duration, unknown float64) *history.Histo
 	for t := length / 5; t < length; t += length / 4 {
 		s.h.Faults = append(s.h.Faults, history.Fault{Name: "kill leader", Nodes: []string{s.node()}, Start: t, End: t + length/10})
 	}
-	for n := range 5 {
+	for n := range clients {
 		c := &simClient{sim: s, n: n, seen: map[string][]history.Message{}}
 		s.after(s.ms(5), c.next)
 	}
