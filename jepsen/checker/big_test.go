@@ -51,7 +51,7 @@ func BenchmarkAll(b *testing.B) {
 	}
 }
 
-// TestBigHistoryPasses is a small version of BenchmarkAll: its mailboxes have more messages than one chunk of the model.
+// TestBigHistoryPasses is a small version of BenchmarkAll.
 func TestBigHistoryPasses(t *testing.T) {
 	for _, r := range All(bigHistory(20_000), Options{}) {
 		if r.Verdict != Passed && r.Verdict != Nothing {

@@ -28,7 +28,8 @@ type index struct {
 // box is all that happened to one mailbox.
 type box struct {
 	name     string
-	reads    []reading     // those that are OK, in the order of their returns
+	looks    []reading     // reads that are OK, in the order of their returns
+	reads    []reading     // those of them that tell UIDs; POP3 does not
 	adds     []*history.Op // deliver and append, of every outcome
 	stores   []*history.Op // those that did not Fail
 	removals []*removal    // those that did not Fail
@@ -81,7 +82,7 @@ func newIndex(h *history.History) *index {
 	}
 	for _, b := range x.boxes {
 		x.names = append(x.names, b.name)
-		slices.SortStableFunc(b.reads, func(a, b reading) int { return cmp.Compare(a.Return, b.Return) })
+		slices.SortStableFunc(b.looks, func(a, b reading) int { return cmp.Compare(a.Return, b.Return) })
 		b.lookUp()
 	}
 	slices.Sort(x.names)
@@ -115,7 +116,7 @@ func (x *index) sort(o *history.Op) {
 	case history.Read:
 		if o.Outcome == history.OK && o.Mailbox != nil {
 			b := x.box(o.Box)
-			b.reads = append(b.reads, reading{Op: o})
+			b.looks = append(b.looks, reading{Op: o})
 		}
 	case history.Delete:
 		x.box(inbox(o.Box)).pop3 = true
@@ -173,14 +174,17 @@ func (b *box) named(uid uint32, m *mail) {
 }
 
 func (b *box) lookUp() {
-	for i := range b.reads {
-		r := &b.reads[i]
+	for i := range b.looks {
+		r := &b.looks[i]
 		r.mails = make([]*mail, len(r.Mailbox.Messages))
 		for k, msg := range r.Mailbox.Messages {
 			if msg.ID != "" {
 				r.mails[k] = b.mail(msg.ID, forever)
 				b.named(msg.UID, r.mails[k])
 			}
+		}
+		if r.Mailbox.UIDNext != 0 {
+			b.reads = append(b.reads, *r)
 		}
 	}
 }

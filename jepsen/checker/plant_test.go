@@ -75,7 +75,7 @@ var plants = []struct {
 	{"a refused message is there", "deliver", "phantom", func(p *planter) bool {
 		b, m := p.mail(func(b *box, m *mail) bool { return m.oks+m.unknowns == 0 && m.fails > 0 })
 		if m == nil { // all refused messages went through at last: refuse one for good
-			b, m = p.mail(calm)
+			_, m = p.mail(calm)
 			m.ack.Outcome = history.Fail
 			return true
 		}
@@ -101,8 +101,8 @@ var plants = []struct {
 		if m == nil {
 			return false
 		}
-		if b := from; there { // it was moved: put it back
-			return insert(b.finals()[0], history.Message{UID: m.uids[0], ID: m.id})
+		if there { // it was moved: put it back
+			return insert(from.finals()[0], history.Message{UID: m.uids[0], ID: m.id})
 		}
 		addNew(to.finals()[0], m.id)
 		return true
@@ -319,26 +319,11 @@ var plants = []struct {
 		return o != nil && insert(nextRead(p, o), history.Message{UID: o.UID, ID: p.x.boxes[o.Box].byUID[o.UID].id})
 	}},
 	{"a message disappears", "session", "monotonic reads", func(p *planter) bool {
-		uid := uint32(0)
-		_, r := p.consecutive(func(a, b *history.Op) bool {
-			for _, m := range a.Mailbox.Messages {
-				if ml := p.x.boxes[a.Box].byID[m.ID]; len(ml.removals) == 0 && place(b, m.UID) >= 0 {
-					return true
-				}
-			}
-			return false
-		})
-		if r == nil {
-			return false
+		stays := func(o *history.Op) int { // a message that nobody takes out
+			return slices.IndexFunc(o.Mailbox.Messages, func(m history.Message) bool { return len(p.x.boxes[o.Box].byID[m.ID].removals) == 0 })
 		}
-		a, b := r, r
-		a, b = p.consecutive(func(x, y *history.Op) bool { return y == r })
-		for _, m := range a.Mailbox.Messages {
-			if ml := p.x.boxes[a.Box].byID[m.ID]; len(ml.removals) == 0 {
-				uid = m.UID
-			}
-		}
-		return drop(b, uid)
+		a, b := p.consecutive(func(a, _ *history.Op) bool { return stays(a) >= 0 })
+		return a != nil && drop(b, a.Mailbox.Messages[stays(a)].UID)
 	}},
 	{"a message returns", "session", "monotonic reads", func(p *planter) bool {
 		a, b := p.consecutive(func(a, b *history.Op) bool { return len(a.Mailbox.Messages) > 0 && a.Mailbox.UIDNext > 2 })
@@ -410,98 +395,6 @@ var plants = []struct {
 	{"a fatal error", "logs", "log line", logLine("fatal error: concurrent map writes")},
 	{"a broken invariant", "logs", "log line", logLine(`level=ERROR msg="invariant broken" pkg=state`)},
 	{"a dump of goroutines", "logs", "log line", logLine("goroutine 17 [running]:")},
-}
-
-func logLine(text string) func(*planter) bool {
-	return func(p *planter) bool {
-		p.h.Notes = append(p.h.Notes, history.Note{Node: "n1", Kind: "log", Text: text})
-		return true
-	}
-}
-
-// missInOneRead takes an acknowledged message out of one read that is not final.
-func missInOneRead(p *planter) bool {
-	b, m := p.mail(func(b *box, m *mail) bool { return calm(b, m) && m.ack.Return < time.Second && !b.pop3 })
-	if m == nil {
-		return false
-	}
-	r := p.readWhere(b, func(o *history.Op) bool { return o.Invoke > m.ack.Return && !o.Mailbox.Final })
-	return r != nil && drop(r, m.uids[0])
-}
-
-// missFlag takes a flag out of a client's next read, which nobody else changes.
-func missFlag(p *planter) bool {
-	fits := func(o *history.Op) bool {
-		r := nextRead(p, o)
-		if o.Kind != history.Store || o.Outcome != history.OK || !o.Add || r == nil || place(r, o.UID) < 0 {
-			return false
-		}
-		alone := !slices.ContainsFunc(p.x.boxes[o.Box].stores, func(s *history.Op) bool { return s != o && s.UID == o.UID && s.Flag == o.Flag })
-		return alone && len(p.x.boxes[o.Box].byUID[o.UID].arrivals) == 0
-	}
-	o := p.op(fits)
-	if o == nil {
-		return false
-	}
-	r := nextRead(p, o)
-	m := &r.Mailbox.Messages[place(r, o.UID)]
-	m.Flags = slices.DeleteFunc(slices.Clone(m.Flags), func(f string) bool { return f == o.Flag })
-	return true
-}
-
-// nextRead is the client's next read of the mailbox after an operation.
-func nextRead(p *planter, o *history.Op) *history.Op {
-	b := p.x.boxes[o.Box]
-	if b == nil {
-		return nil
-	}
-	for _, r := range b.reads {
-		if r.Workload == o.Workload && r.Process == o.Process && r.Invoke > o.Return {
-			return r.Op
-		}
-	}
-	return nil
-}
-
-// old is a read from before another read with a smaller UIDNEXT than that one's, which returned before o began; nil if there is none.
-func old(p *planter, o *history.Op) *history.Op {
-	b := p.x.boxes[o.Box]
-	if b.pop3 || len(b.reads) == 0 || b.reads[0].Op == o {
-		return nil
-	}
-	for _, r := range b.reads {
-		if r.Return < o.Invoke && r.Mailbox.UIDNext > b.reads[0].Mailbox.UIDNext {
-			return b.reads[0].Op
-		}
-	}
-	return nil
-}
-
-// unknownMove finds a message that was sent once, and that one move of unknown outcome may have moved.
-func (p *planter) unknownMove() (from, to *box, m *mail, there bool) {
-	from, m = p.mail(func(b *box, m *mail) bool {
-		if m.oks != 1 || m.unknowns > 0 || len(m.uids) != 1 || len(m.removals) != 1 || len(m.arrivals) > 0 {
-			return false
-		}
-		r := m.removals[0]
-		d := p.x.boxes[r.Dest]
-		return r.Kind == history.Move && r.outcome == history.Unknown && d != nil && len(d.finals()) == 3 && len(d.byID[m.id].removals) == 0
-	})
-	if m == nil {
-		return nil, nil, nil, false
-	}
-	to = p.x.boxes[m.removals[0].Dest]
-	return from, to, m, len(to.byID[m.id].uids) > 0
-}
-
-// pop3 picks a session with deletions that can be judged.
-func (p *planter) pop3(fits func(pop3Session) bool) pop3Session {
-	for n := range p.x.deletes {
-		if s := p.x.pop3Session(n); len(s.dele) > 0 && len(s.b.byID[s.dele[0].ID].uids) == 1 && fits(s) {
-			return s
-		}
-	}
-	return pop3Session{}
 }
 
 // TestPlantedViolationsAreFound spoils correct histories in one place each.

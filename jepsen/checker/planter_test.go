@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/quorumail/quorumail/jepsen/history"
 )
@@ -121,4 +122,96 @@ func (p *planter) consecutive(fits func(a, b *history.Op) bool) (*history.Op, *h
 	}
 	pair := pairs[p.rng.IntN(len(pairs))]
 	return pair[0], pair[1]
+}
+
+func logLine(text string) func(*planter) bool {
+	return func(p *planter) bool {
+		p.h.Notes = append(p.h.Notes, history.Note{Node: "n1", Kind: "log", Text: text})
+		return true
+	}
+}
+
+// missInOneRead takes an acknowledged message out of one read that is not final.
+func missInOneRead(p *planter) bool {
+	b, m := p.mail(func(b *box, m *mail) bool { return calm(b, m) && m.ack.Return < time.Second && !b.pop3 })
+	if m == nil {
+		return false
+	}
+	r := p.readWhere(b, func(o *history.Op) bool { return o.Invoke > m.ack.Return && !o.Mailbox.Final })
+	return r != nil && drop(r, m.uids[0])
+}
+
+// missFlag takes a flag out of a client's next read, which nobody else changes.
+func missFlag(p *planter) bool {
+	fits := func(o *history.Op) bool {
+		r := nextRead(p, o)
+		if o.Kind != history.Store || o.Outcome != history.OK || !o.Add || r == nil || place(r, o.UID) < 0 {
+			return false
+		}
+		alone := !slices.ContainsFunc(p.x.boxes[o.Box].stores, func(s *history.Op) bool { return s != o && s.UID == o.UID && s.Flag == o.Flag })
+		return alone && len(p.x.boxes[o.Box].byUID[o.UID].arrivals) == 0
+	}
+	o := p.op(fits)
+	if o == nil {
+		return false
+	}
+	r := nextRead(p, o)
+	m := &r.Mailbox.Messages[place(r, o.UID)]
+	m.Flags = slices.DeleteFunc(slices.Clone(m.Flags), func(f string) bool { return f == o.Flag })
+	return true
+}
+
+// nextRead is the client's next read of the mailbox after an operation.
+func nextRead(p *planter, o *history.Op) *history.Op {
+	b := p.x.boxes[o.Box]
+	if b == nil {
+		return nil
+	}
+	for _, r := range b.reads {
+		if r.Workload == o.Workload && r.Process == o.Process && r.Invoke > o.Return {
+			return r.Op
+		}
+	}
+	return nil
+}
+
+// old is a read from before another read with a smaller UIDNEXT than that one's, which returned before o began; nil if there is none.
+func old(p *planter, o *history.Op) *history.Op {
+	b := p.x.boxes[o.Box]
+	if b.pop3 || len(b.reads) == 0 || b.reads[0].Op == o {
+		return nil
+	}
+	for _, r := range b.reads {
+		if r.Return < o.Invoke && r.Mailbox.UIDNext > b.reads[0].Mailbox.UIDNext {
+			return b.reads[0].Op
+		}
+	}
+	return nil
+}
+
+// unknownMove finds a message that was sent once, and that one move of unknown outcome may have moved.
+func (p *planter) unknownMove() (from, to *box, m *mail, there bool) {
+	from, m = p.mail(func(b *box, m *mail) bool {
+		if m.oks != 1 || m.unknowns > 0 || len(m.uids) != 1 || len(m.removals) != 1 || len(m.arrivals) > 0 {
+			return false
+		}
+		r := m.removals[0]
+		d := p.x.boxes[r.Dest]
+		return r.Kind == history.Move && r.outcome == history.Unknown && d != nil && len(d.finals()) == 3 && len(d.byID[m.id].removals) == 0
+	})
+	if m == nil {
+		return nil, nil, nil, false
+	}
+	to = p.x.boxes[m.removals[0].Dest]
+	return from, to, m, len(to.byID[m.id].uids) > 0
+}
+
+// pop3 picks a session with deletions that can be judged.
+func (p *planter) pop3(fits func(pop3Session) bool) pop3Session {
+	for n := range p.x.deletes {
+		if s := p.x.pop3Session(n); len(s.dele) > 0 && len(s.b.byID[s.dele[0].ID].uids) == 1 && fits(s) {
+			return s
+		}
+	}
+	return pop3Session{}
 }

@@ -49,6 +49,7 @@ func pop3(x *index) Result {
 			counts["refused"]++
 		}
 	}
+	counts["judged"] = looked
 	return f.result("pop3", looked, "", counts)
 }
 
@@ -70,7 +71,7 @@ func (x *index) pop3Session(n int) pop3Session {
 func (s pop3Session) judge(f *findings) {
 	var seen, quit, done bool // one violation per kind and session
 	last := s.dele[len(s.dele)-1].Return
-	for _, r := range s.b.reads {
+	for _, r := range s.b.looks {
 		if r.Invoke <= last {
 			continue
 		}

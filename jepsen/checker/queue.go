@@ -13,7 +13,7 @@ import (
 // inFlight is how long before a fault a remote server may have answered such that the sender may not have recorded it before the fault.
 const inFlight = 5 * time.Second
 
-// Queue judges remote delivery, by Accept and by Sink, which comes from a remote server's log. A Sink is OK when the server answered 250, and
+// Queue judges remote delivery, by Accept (or Deliver with a Dest, which is the same) and by Sink, which comes from a remote server's log. A Sink is OK when the server answered 250, and
 // Fail when it refused; one whose answer could not be sent is Unknown, and counts as a copy all the same, for the server keeps the message.
 // The run must have waited until the queues were empty.
 //
@@ -56,7 +56,7 @@ func queueEntries(h *history.History) []*queueEntry {
 	var list []*queueEntry
 	for i := range h.Ops {
 		o := &h.Ops[i]
-		if o.Kind != history.Accept && o.Kind != history.Sink {
+		if o.Kind != history.Accept && o.Kind != history.Sink && (o.Kind != history.Deliver || o.Dest == "") {
 			continue
 		}
 		k := key{o.ID, strings.ToLower(o.Dest)}
