@@ -38,6 +38,8 @@ type box struct {
 	byUID    map[uint32]*mail // whom a UID named first
 	pop3     bool             // somebody deletes here by POP3
 
+	others map[uint32]bool // UIDs of mail of others, without an id
+
 	// nameless are the removals and arrivals of messages of which nobody saw what they are.
 	nameless, strangers int
 }
@@ -93,7 +95,7 @@ func newIndex(h *history.History) *index {
 func (x *index) box(name string) *box {
 	b := x.boxes[name]
 	if b == nil {
-		b = &box{name: name, byID: map[string]*mail{}, byUID: map[uint32]*mail{}}
+		b = &box{name: name, byID: map[string]*mail{}, byUID: map[uint32]*mail{}, others: map[uint32]bool{}}
 		x.boxes[name] = b
 	}
 	return b
@@ -178,7 +180,9 @@ func (b *box) lookUp() {
 		r := &b.looks[i]
 		r.mails = make([]*mail, len(r.Mailbox.Messages))
 		for k, msg := range r.Mailbox.Messages {
-			if msg.ID != "" {
+			if msg.ID == "" {
+				b.others[msg.UID] = true
+			} else {
 				r.mails[k] = b.mail(msg.ID, forever)
 				b.named(msg.UID, r.mails[k])
 			}
@@ -227,6 +231,9 @@ func (x *index) remove(b *box, r *removal) {
 	m := b.byUID[r.uid]
 	if m == nil && r.ID != "" {
 		m = b.byID[r.ID]
+	}
+	if m == nil && b.others[r.uid] {
+		return // mail of others is not followed
 	}
 	if m == nil {
 		b.nameless++

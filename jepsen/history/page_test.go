@@ -13,7 +13,7 @@ import (
 
 // run is a small history with a fault.
 func run() *History {
-	h := &History{Run: Run{Seed: 4711, Workload: []string{"deliver"}, Nemesis: []string{"kill"}, Nodes: 3, Time: time.Minute, Command: "jepsen run -seed 4711"}}
+	h := &History{Run: Run{Seed: 4711, Workload: []string{"deliver"}, Nemesis: []string{"kill"}, Nodes: 3, Time: time.Minute, Args: []string{"-seed", "4711"}}}
 	for i := range 600 {
 		end := time.Duration(i) * 100 * time.Millisecond
 		o := Op{Kind: Deliver, Node: fmt.Sprint("n", i%3), Invoke: end, Return: end + 20*time.Millisecond, Outcome: OK}

@@ -16,7 +16,7 @@ import (
 // TestLoadReadsWhatWasRecorded: nothing is lost on the way through the file.
 func TestLoadReadsWhatWasRecorded(t *testing.T) {
 	var file bytes.Buffer
-	r := NewRecorder(&file, Run{Seed: 1<<63 + 1, Workload: []string{"deliver"}, Nodes: 3, Time: time.Minute, Command: "again"})
+	r := NewRecorder(&file, Run{Seed: 1<<63 + 1, Workload: []string{"deliver"}, Nodes: 3, Time: time.Minute, Args: []string{"-seed", "1"}})
 	r.Op(Op{Workload: "w", Process: 3, Node: "n1", Kind: Append, Invoke: 1, Return: 2, Outcome: OK, Box: "u/INBOX", ID: "m1", UID: 4})
 	r.Op(Op{Kind: Read, Outcome: OK, Mailbox: &Mailbox{UIDValidity: 1, UIDNext: 5, HighestModSeq: 1 << 62, Final: true,
 		Messages: []Message{{UID: 4, ID: "m1", Flags: []string{`\seen`}, ModSeq: 9}}}})

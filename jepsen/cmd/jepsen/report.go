@@ -80,7 +80,7 @@ func report(out io.Writer, h *history.History, dir string, limit time.Duration) 
 	if err != nil {
 		return nil, err
 	}
-	err = errors.Join(history.Page(page, h, results), page.Close(), os.WriteFile(filepath.Join(dir, resultsName), raw, 0o644))
+	err = errors.Join(history.Page(page, h, checker.Report(results, checker.Availability(h))), page.Close(), os.WriteFile(filepath.Join(dir, resultsName), raw, 0o644))
 	printTable(out, h, results)
 	return results, err
 }
