@@ -187,7 +187,7 @@ func (b *box) lookUp() {
 				b.named(msg.UID, r.mails[k])
 			}
 		}
-		if r.Mailbox.UIDNext != 0 {
+		if r.Mailbox.UIDNext != 0 || r.Mailbox.UIDValidity != 0 {
 			b.reads = append(b.reads, *r)
 		}
 	}
