@@ -40,6 +40,9 @@ func facts(r checker.Result) string {
 		out = append(out, fmt.Sprintf("%s %d", k, r.Counts[k]))
 	}
 	for _, k := range slices.Sorted(maps.Keys(r.Figures)) {
+		if strings.Contains(k, " gap, ") {
+			continue // these have a table of their own
+		}
 		out = append(out, fmt.Sprintf("%s %v", k, r.Figures[k].Round(time.Millisecond)))
 	}
 	if r.Why != "" {
@@ -50,28 +53,18 @@ func facts(r checker.Result) string {
 
 // printFaults prints, per kind of fault, how long clients could not write.
 func printFaults(w io.Writer, h *history.History) {
-	gaps := map[string][]checker.Gap{}
-	var total time.Duration
-	for _, g := range checker.Availability(h) {
-		if g.Fault.Name == "" {
-			continue
-		}
-		gaps[g.Fault.Name] = append(gaps[g.Fault.Name], g)
-		total += g.Fault.End - g.Fault.Start
-	}
-	if len(gaps) == 0 {
+	gaps := checker.Availability(h)
+	spreads := checker.Quantiles(gaps)
+	if len(spreads) == 0 {
 		return
 	}
+	var total time.Duration
+	for _, f := range h.Faults {
+		total += f.End - f.Start
+	}
 	fmt.Fprintf(w, "\n%-44s %5s %14s %14s %22s\n", "fault", "times", "median gap", "longest gap", "operations that failed")
-	for _, name := range slices.Sorted(maps.Keys(gaps)) {
-		var longest []time.Duration
-		failed := 0
-		for _, g := range gaps[name] {
-			longest = append(longest, g.Longest)
-			failed += g.FailedOps
-		}
-		slices.Sort(longest)
-		fmt.Fprintf(w, "%-44s %5d %14v %14v %22d\n", name, len(longest), longest[len(longest)/2].Round(time.Millisecond), longest[len(longest)-1].Round(time.Millisecond), failed)
+	for _, s := range spreads {
+		fmt.Fprintf(w, "%-44s %5d %14v %14v %22d\n", s.Fault, s.Faults, s.Median.Round(time.Millisecond), s.Worst.Round(time.Millisecond), s.FailedOps)
 	}
 	fmt.Fprintf(w, "%v of faults in all; a gap is the longest time without an acknowledged write around a fault\n", total.Round(time.Second))
 }
