@@ -245,22 +245,45 @@ func (c *Cluster) Heal(ctx context.Context) (replaced []string, err error) {
 		}
 	}
 	for _, n := range c.Nodes() {
-		err := n.WaitReady(ctx)
-		// A node may stop once more when it meets damage only now, and be good after the next start.
-		for tries := 0; errors.Is(err, ErrEnded) && tries < 2 && !n.refused(); tries++ {
-			if err = n.Start(ctx); err == nil {
-				err = n.WaitReady(ctx)
-			}
-		}
-		if errors.Is(err, ErrEnded) {
+		again, err := c.healNode(ctx, n)
+		if again {
 			replaced = append(replaced, n.name)
-			err = c.Replace(ctx, n)
 		}
 		if err != nil {
 			return replaced, err
 		}
 	}
-	return replaced, c.WaitWhole(ctx)
+	// A node that stood still, or met damage only now, may end once more after it served: whoever runs it starts it again.
+	for tries := 0; ; tries++ {
+		err := c.WaitWhole(ctx)
+		if !errors.Is(err, ErrEnded) || tries == maxTries {
+			return replaced, err
+		}
+		for _, n := range c.Nodes() {
+			if _, err := c.healNode(ctx, n); err != nil {
+				return replaced, err
+			}
+		}
+	}
+}
+
+// maxTries is how often a node that ends by itself is started again.
+const maxTries = 2
+
+// healNode waits until a node serves, starts it again when it ends, and replaces it when it says so or does not last.
+func (c *Cluster) healNode(ctx context.Context, n *Node) (replaced bool, err error) {
+	for tries := 0; ; tries++ {
+		err := n.WaitReady(ctx)
+		switch {
+		case !errors.Is(err, ErrEnded):
+			return false, err
+		case n.refused() || tries == maxTries:
+			return true, c.Replace(ctx, n)
+		}
+		if err := n.Start(ctx); err != nil {
+			return false, err
+		}
+	}
 }
 
 // Replace kills a node, wipes its disk, removes it from the cluster, and lets it join anew under the same name, with a new id. When it breaks

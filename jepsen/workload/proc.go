@@ -12,6 +12,10 @@ import (
 	"github.com/quorumail/quorumail/jepsen/history"
 )
 
+// homeAfter is how long a process stays away from its own node. If none went back, all would be at one node after some faults, and its failure
+// would look like the whole system's.
+const homeAfter = 2 * time.Second
+
 // maxSessions bounds the IMAP connections that a process keeps.
 const maxSessions = 12
 
@@ -24,7 +28,8 @@ type proc struct {
 	workload string
 	p        int
 	rng      *rand.Rand
-	at       string // name of the node that it sticks to; "" none yet
+	at       string    // name of the node that it sticks to; "" none yet
+	moved    time.Time // when it last went to another one
 	sessions map[sessionKey]*session
 	nextRead time.Time // see mayRead
 }
@@ -82,23 +87,24 @@ func (p *proc) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// node is the node that the process sticks to as long as it is there.
+// node is where the process does its next operation: at its own node, or for a while at the next one.
 func (p *proc) node() (client.Node, error) {
 	nodes := p.env.Nodes()
 	if len(nodes) == 0 {
 		return client.Node{}, errNoNode
+	}
+	home := nodes[max(p.p, 0)%len(nodes)] // spread over the nodes
+	if time.Since(p.moved) > homeAfter {
+		p.at = home.Name
+		return home, nil
 	}
 	for _, n := range nodes {
 		if n.Name == p.at {
 			return n, nil
 		}
 	}
-	n := nodes[max(p.p, 0)%len(nodes)] // spread over the nodes
-	if p.at != "" {
-		n = nodes[p.rng.IntN(len(nodes))]
-	}
-	p.at = n.Name
-	return n, nil
+	p.at = home.Name
+	return home, nil
 }
 
 // other is a node that is not the given one, if there are two.
@@ -121,6 +127,7 @@ func (p *proc) other(name string) (client.Node, error) {
 
 // moveOn makes the next node the one to stick to.
 func (p *proc) moveOn() {
+	p.moved = time.Now()
 	nodes := p.env.Nodes()
 	for i, n := range nodes {
 		if n.Name == p.at {
