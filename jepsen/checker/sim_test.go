@@ -180,7 +180,7 @@ func (c *simClient) next() {
 		return
 	}
 	m := c.seen[name][c.rng.IntN(len(c.seen[name]))]
-	o.UID = m.UID
+	o.UID, o.ID = m.UID, m.ID
 	switch x := c.rng.IntN(100); {
 	case x < 60:
 		o.Kind, o.Flag, o.Add = history.Store, []string{`\seen`, `\flagged`, "$work"}[c.rng.IntN(3)], c.rng.IntN(3) > 0
