@@ -7,10 +7,10 @@ VERSION   := $(or $(shell git describe --always --dirty 2>/dev/null),devel)
 # Packages that have goroutines; cmd/quorumail is left out, since its tests run whole processes, which the race detector does not see into.
 RACE := $(addsuffix /...,$(addprefix ./,$(wildcard cluster store protocol queue ops jepsen)))
 
-.PHONY: help build run test race fuzz check rfc bench soak proto clean
+.PHONY: help build run test race fuzz check rfc bench jepsen jepsen-long jepsen-ci jepsen-bites soak proto clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 build: ## build bin/quorumail, without cgo
 	@.ci/tools go
@@ -41,6 +41,20 @@ rfc: ## which sections of which RFCs the code and the tests cite
 bench: ## run the benchmarks of the packages, each for BENCHTIME (1s)
 	@.ci/tools go
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+jepsen: jepsen-build ## break a cluster in every way for 5 minutes, and see whether it keeps its promises
+	bin/jepsen run --nemesis all --time 5m --processes 3
+
+jepsen-long: jepsen-build ## the same for an hour: every fault, then every pair of faults
+	bin/jepsen run --nemesis all --pairs --time 1h --processes 3 --hold 3s
+
+jepsen-ci: jepsen-build ## kill, partition, power loss and drain for 3 minutes, half of it with a seed that never changes
+	bin/jepsen run --nemesis kill,partition,power,drain --time 80s --processes 3 --hold 3s --seed 1
+	bin/jepsen run --nemesis kill,partition,power,drain --time 80s --processes 3 --hold 3s
+
+jepsen-build: build
+	@.ci/tools go packages
+	go build -trimpath -o bin/jepsen ./jepsen/cmd/jepsen
 
 soak: ## run the long tests in full; hours
 	@.ci/tools go packages

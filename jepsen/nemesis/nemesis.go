@@ -53,6 +53,7 @@ type Schedule struct {
 	Most    int           // faults at once
 	Heal    time.Duration // how long the cluster may take to be whole after a period; default two minutes
 	Repeats int           // when > 0: every fault of the list in turn, so many times, one at a time, instead of random ones
+	Pairs   bool          // every fault once alone, then every pair that may come together, in random order, and so on until the time is over
 }
 
 // Run causes faults until ctx ends (or the repeats are done), and heals all of them. The error says what did not heal: the cluster is not
@@ -65,16 +66,47 @@ func Run(ctx context.Context, t *Target, faults []Fault, s Schedule) error {
 		<-ctx.Done()
 		return nil
 	}
+	next := s.order(t.Rand, faults)
 	for period := 0; ctx.Err() == nil && (s.Repeats == 0 || period < s.Repeats*len(faults)); period++ {
-		chosen := choose(t.Rand, faults, s.Most)
-		if s.Repeats > 0 {
-			chosen = faults[period%len(faults):][:1]
-		}
+		chosen := next()
 		if err := onePeriod(ctx, t, chosen, s); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// order is what the schedule causes next.
+func (s Schedule) order(r *rand.Rand, faults []Fault) func() []Fault {
+	if s.Repeats == 0 && !s.Pairs {
+		return func() []Fault { return choose(r, faults, s.Most) }
+	}
+	var list [][]Fault
+	for i := range faults {
+		list = append(list, faults[i:][:1])
+	}
+	if s.Pairs {
+		list = append(list, pairs(r, faults)...)
+	}
+	at := 0
+	return func() []Fault {
+		at++
+		return list[(at-1)%len(list)]
+	}
+}
+
+// pairs are all pairs of faults that may come together, in random order.
+func pairs(r *rand.Rand, faults []Fault) [][]Fault {
+	var out [][]Fault
+	for i, a := range faults {
+		for _, b := range faults[i+1:] {
+			if !a.Heavy && !b.Heavy && a.Family != b.Family {
+				out = append(out, []Fault{a, b})
+			}
+		}
+	}
+	r.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	return out
 }
 
 // choose draws up to most faults of different families; a heavy one comes alone.

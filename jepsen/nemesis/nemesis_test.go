@@ -87,3 +87,21 @@ func TestPeriodUndoesWhatItDid(t *testing.T) {
 		t.Errorf("recorded %+v", got)
 	}
 }
+
+func TestPairsAreAllAndBeginWithEachFaultAlone(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	faults := []Fault{{Name: "a", Family: "1"}, {Name: "b", Family: "1"}, {Name: "c", Family: "2"}, {Name: "d", Family: "3"}, {Name: "e", Family: "4", Heavy: true}}
+	next := Schedule{Pairs: true}.order(r, faults)
+	var got []string
+	for range 5 + 5 + 1 {
+		var names []string
+		for _, f := range next() {
+			names = append(names, f.Name)
+		}
+		got = append(got, strings.Join(names, ""))
+	}
+	paired := slices.Sorted(slices.Values(got[5:10]))
+	if !slices.Equal(got[:5], []string{"a", "b", "c", "d", "e"}) || !slices.Equal(paired, []string{"ac", "ad", "bc", "bd", "cd"}) || got[10] != "a" {
+		t.Errorf("got %q", got)
+	}
+}

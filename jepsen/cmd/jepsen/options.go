@@ -32,6 +32,7 @@ type options struct {
 	quiet       float64
 	most        int
 	repeats     int
+	pairs       bool
 	porcupine   time.Duration
 	verbose     bool
 }
@@ -55,6 +56,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.Float64Var(&o.quiet, "quiet", 0.25, "share of the time without faults, about")
 	f.IntVar(&o.most, "most", 2, "faults at once")
 	f.IntVar(&o.repeats, "repeats", 0, "cause every chosen fault in turn, so many times, instead of at random until the time is over")
+	f.BoolVar(&o.pairs, "pairs", false, "cause every chosen fault once alone, then every pair of them that may come together, until the time is over")
 	f.DurationVar(&o.porcupine, "linearizable-time", time.Minute, "how long the checker of linearizability may think")
 	f.BoolVar(&o.verbose, "verbose", false, "log every fault and every step")
 }
@@ -96,7 +98,7 @@ func (o *options) parse() ([]workload.Workload, []nemesis.Fault, error) {
 func (o *options) args() []string {
 	out := []string{"--workload=" + o.workloads, "--nemesis=" + o.faults, fmt.Sprintf("--seed=%d", o.seed), fmt.Sprintf("--time=%v", o.time), fmt.Sprintf("--nodes=%d", o.nodes),
 		fmt.Sprintf("--processes=%d", o.processes), fmt.Sprintf("--accounts=%d", o.accounts), "--disk=" + o.disk, "--lab=" + o.lab, "--log-store=" + o.logStore,
-		fmt.Sprintf("--hold=%v", o.hold), fmt.Sprintf("--quiet=%v", o.quiet), fmt.Sprintf("--most=%d", o.most), fmt.Sprintf("--repeats=%d", o.repeats)}
+		fmt.Sprintf("--hold=%v", o.hold), fmt.Sprintf("--quiet=%v", o.quiet), fmt.Sprintf("--most=%d", o.most), fmt.Sprintf("--repeats=%d", o.repeats), fmt.Sprintf("--pairs=%v", o.pairs)}
 	for _, e := range o.env {
 		out = append(out, "--env="+e)
 	}

@@ -174,7 +174,7 @@ func (r *running) drive(ctx context.Context) error {
 		}
 	}
 	t := &nemesis.Target{Cluster: r.cluster, Lab: r.lab, Rand: rand.New(rand.NewPCG(r.seed, 1)), History: r.history, Logger: r.log, OldBin: r.oldBin}
-	err := nemesis.Run(clients, t, r.faults, nemesis.Schedule{Hold: r.hold, Quiet: r.quiet, Most: r.most, Repeats: r.repeats})
+	err := nemesis.Run(clients, t, r.faults, nemesis.Schedule{Hold: r.hold, Quiet: r.quiet, Most: r.most, Repeats: r.repeats, Pairs: r.pairs})
 	if r.repeats > 0 || err != nil {
 		stop()
 	}
