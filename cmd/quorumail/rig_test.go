@@ -39,6 +39,7 @@ func loopback(t *testing.T) string {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
+	_ = os.Chmod(dir, 0o777) // all users of the machine share it, whatever the first one's umask
 	for {
 		ip := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(250), rand.IntN(256), 1+rand.IntN(250))
 		path := filepath.Join(dir, ip)

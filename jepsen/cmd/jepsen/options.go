@@ -48,7 +48,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.nodes, "nodes", 3, "nodes, 1 to 5")
 	f.IntVar(&o.processes, "processes", 6, "clients of each workload")
 	f.IntVar(&o.accounts, "accounts", 60, "accounts")
-	f.StringVar(&o.disk, "disk", "faultfs", "disks of the nodes: faultfs, ext4, xfs or plain")
+	f.StringVar(&o.disk, "disk", "auto", "disks of the nodes: faultfs, ext4, xfs, plain, or auto: faultfs where FUSE works, else plain")
 	f.StringVar(&o.lab, "lab", "auto", "where the nodes run: namespaces (root), loopback, or auto")
 	f.StringVar(&o.logStore, "log-store", "wal", "raft.log_store of the nodes")
 	f.StringArrayVar(&o.env, "env", nil, "NAME=VALUE for the nodes' processes")

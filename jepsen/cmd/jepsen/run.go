@@ -112,9 +112,17 @@ func (r *running) open(ctx context.Context) (err error) {
 
 // volume makes a node's disk.
 func (r *running) volume(name string) (disk.Volume, error) {
+	kind := disk.Kind(r.disk)
+	if r.disk == "auto" {
+		kind = disk.FaultFS
+		if err := disk.Supported(kind); err != nil {
+			r.log.Warn("disks cannot lose power or fail here", "err", err)
+			kind = disk.Plain
+		}
+	}
 	h := fnv.New64a()
 	h.Write([]byte(name)) // what survives differs from node to node
-	return disk.New(disk.Config{Kind: disk.Kind(r.disk), Dir: filepath.Join(r.work, name, "disk"), Seed: r.seed ^ h.Sum64()})
+	return disk.New(disk.Config{Kind: kind, Dir: filepath.Join(r.work, name, "disk"), Seed: r.seed ^ h.Sum64()})
 }
 
 func namespaces(name string) (lab.Namespaces, error) {
