@@ -10,12 +10,17 @@ import (
 	"github.com/quorumail/quorumail/store/durable"
 )
 
+// voteTerm is the key under which Raft keeps the term of its last vote. It writes that right before whom it voted for, and answers only after
+// both: so it need not be durable before that is, and an election spares a write on each node. A crash in between leaves neither, where two
+// writes could leave a term with the vote of an earlier one.
+const voteTerm = "LastVoteTerm"
+
 // stable keeps term and vote.
 type stable struct {
 	file smallFile
 	one  turns // who writes; then no other replaces kv
 	mu   sync.Mutex
-	kv   map[string][]byte // guarded by mu
+	kv   map[string][]byte // guarded by mu; of voteTerm what was set, of all else what is durable
 }
 
 func openStable(disk durable.Disk, path string, mayMake bool) (*stable, error) {
@@ -48,12 +53,14 @@ func (s *stable) set(key string, val []byte) error {
 	kv := maps.Clone(s.kv)
 	s.mu.Unlock()
 	kv[key] = append([]byte(nil), val...)
-	raw, err := json.Marshal(kv)
-	if err != nil {
-		return err
-	}
-	if err := s.file.write(raw); err != nil {
-		return err
+	if key != voteTerm {
+		raw, err := json.Marshal(kv)
+		if err != nil {
+			return err
+		}
+		if err := s.file.write(raw); err != nil {
+			return err
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +80,7 @@ func (l *Log) Get(key []byte) ([]byte, error) {
 	return append([]byte(nil), l.stable.kv[string(key)]...), nil
 }
 
-// SetUint64 durably keeps a number. An error ends the process.
+// SetUint64 durably keeps a number; that of the key "LastVoteTerm" together with what is set next. An error ends the process.
 func (l *Log) SetUint64(key []byte, val uint64) error {
 	return l.Set(key, binary.BigEndian.AppendUint64(nil, val))
 }
