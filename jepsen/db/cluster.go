@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -143,6 +144,9 @@ func (c *Cluster) eventually(ctx context.Context, what string, f func(context.Co
 	}
 }
 
+// Bin is the program under test, which new nodes run.
+func (c *Cluster) Bin() string { return c.cfg.Bin }
+
 // Nodes are the members, as far as they are started or may be started again.
 func (c *Cluster) Nodes() []*Node {
 	c.mu.Lock()
@@ -231,38 +235,31 @@ func (c *Cluster) WaitWhole(ctx context.Context) error {
 }
 
 // Heal starts every node that does not run, lets those that stand still go on, and waits until all of them serve. A node that ends by itself
-// because its data is damaged is replaced, as its message asks; the names of these come back.
+// because its data is damaged is replaced, as its message asks; the names of these come back. When so many end that the rest is no majority,
+// nothing can replace them: that is an error at once.
 func (c *Cluster) Heal(ctx context.Context) (replaced []string, err error) {
 	for _, n := range c.Nodes() {
 		n.Resume()
 	}
 	for _, n := range c.Nodes() {
-		if n.Alive() {
-			continue
-		}
 		if err := n.Start(ctx); err != nil {
-			return replaced, err
-		}
-	}
-	for _, n := range c.Nodes() {
-		again, err := c.healNode(ctx, n)
-		if again {
-			replaced = append(replaced, n.name)
-		}
-		if err != nil {
-			return replaced, err
+			return nil, err
 		}
 	}
 	// A node that stood still, or met damage only now, may end once more after it served: whoever runs it starts it again.
 	for tries := 0; ; tries++ {
-		err := c.WaitWhole(ctx)
-		if !errors.Is(err, ErrEnded) || tries == maxTries {
+		lost, err := settle(ctx, c.Nodes())
+		if err != nil {
 			return replaced, err
 		}
-		for _, n := range c.Nodes() {
-			if _, err := c.healNode(ctx, n); err != nil {
+		for _, n := range lost {
+			replaced = append(replaced, n.name)
+			if err := c.Replace(ctx, n); err != nil {
 				return replaced, err
 			}
+		}
+		if err := c.WaitWhole(ctx); !errors.Is(err, ErrEnded) || tries == maxTries {
+			return replaced, err
 		}
 	}
 }
@@ -270,20 +267,33 @@ func (c *Cluster) Heal(ctx context.Context) (replaced []string, err error) {
 // maxTries is how often a node that ends by itself is started again.
 const maxTries = 2
 
-// healNode waits until a node serves, starts it again when it ends, and replaces it when it says so or does not last.
-func (c *Cluster) healNode(ctx context.Context, n *Node) (replaced bool, err error) {
-	for tries := 0; ; tries++ {
-		err := n.WaitReady(ctx)
-		switch {
-		case !errors.Is(err, ErrEnded):
-			return false, err
-		case n.refused() || tries == maxTries:
-			return true, c.Replace(ctx, n)
-		}
-		if err := n.Start(ctx); err != nil {
-			return false, err
-		}
+// settle waits until each node serves or has ended by itself for good, and tells which did.
+func settle(ctx context.Context, nodes []*Node) (lost []*Node, err error) {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, len(nodes))
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var words []string
+	for i, n := range nodes {
+		wg.Go(func() {
+			if errs[i] = n.revive(waiting); !errors.Is(errs[i], ErrEnded) {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			lost, words = append(lost, n), append(words, errs[i].Error())
+			errs[i] = nil
+			if 2*len(lost) >= len(nodes) {
+				cancel() // the others wait for a majority that cannot be
+			}
+		})
 	}
+	wg.Wait()
+	if 2*len(lost) >= len(nodes) && len(nodes) > 0 {
+		return nil, fmt.Errorf("%d of %d nodes have ended by themselves, and the rest is no majority: %s", len(lost), len(nodes), strings.Join(words, "; "))
+	}
+	return lost, errors.Join(errs...)
 }
 
 // Replace kills a node, wipes its disk, removes it from the cluster, and lets it join anew under the same name, with a new id. When it breaks

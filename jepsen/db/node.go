@@ -72,6 +72,13 @@ func (n *Node) Name() string { return n.name }
 // Volume is its disk.
 func (n *Node) Volume() disk.Volume { return n.volume }
 
+// Bin is the program that the node runs, or will run when it is started.
+func (n *Node) Bin() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.bin
+}
+
 // ID is the node's id in the cluster, as far as it is known.
 func (n *Node) ID() string {
 	n.mu.Lock()
@@ -349,6 +356,20 @@ func (n *Node) forget() {
 // WaitReady waits until the node serves clients. The error is ErrEnded, with the node's last words, when the process ended instead.
 func (n *Node) WaitReady(ctx context.Context) error {
 	return n.waitStatus(ctx, "serve", func(s client.Status) bool { return s.Ready && s.Listeners["imaps"] != "" && s.Listeners["smtp"] != "" })
+}
+
+// revive waits until the node serves, and starts it again when it ends: the error is ErrEnded when it says that it has to be replaced, or
+// does not last.
+func (n *Node) revive(ctx context.Context) error {
+	for tries := 0; ; tries++ {
+		err := n.WaitReady(ctx)
+		if !errors.Is(err, ErrEnded) || n.refused() || tries == maxTries {
+			return err
+		}
+		if err := n.Start(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 func (n *Node) waitStatus(ctx context.Context, what string, good func(client.Status) bool) error {

@@ -8,7 +8,7 @@ import (
 
 // All is every fault that there is.
 func All() []Fault {
-	return slices.Concat(processFaults(), powerFaults(), networkFaults(), diskFaults(), rotFaults(), clockFaults(), resourceFaults(), memberFaults(), aimedFaults())
+	return slices.Concat(processFaults(), powerFaults(), networkFaults(), diskFaults(), rotFaults(), clockFaults(), resourceFaults(), memberFaults(), upgradeFaults(), aimedFaults())
 }
 
 // sets are names for several faults.
@@ -26,6 +26,7 @@ var sets = map[string][]string{
 	"disk": {"leader's log hangs", "leader's disk hangs", "fsync of leader's log fails", "fsync of the state fails", "fsync of the bodies fails", "writes fail", "reads of bodies fail",
 		"no space at all", "slow disk", "reads of bodies get bits wrong", "disk full on one", "disk full on all"},
 	"network": {"leader hears nobody", "nobody hears leader", "lossy", "jitter", "slow network", "slow follower", "slow clients", "grey: no Raft", "grey: no gossip", "flapping links"},
+	"upgrade": {"upgrade or downgrade one", "rolling downgrade and upgrade"},
 	"member":  {"wipe and replace", "join and leave", "kill during join"},
 }
 

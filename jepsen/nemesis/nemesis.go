@@ -67,6 +67,7 @@ func Run(ctx context.Context, t *Target, faults []Fault, s Schedule) error {
 		return nil
 	}
 	next := s.order(t.Rand, faults)
+	pause(ctx, s.Hold/2) // there must be work for the first fault to harm
 	for period := 0; ctx.Err() == nil && (s.Repeats == 0 || period < s.Repeats*len(faults)); period++ {
 		chosen := next()
 		if err := onePeriod(ctx, t, chosen, s); err != nil {

@@ -118,7 +118,7 @@ func restart(ctx context.Context, nodes ...*db.Node) (Done, error) {
 	return d, nil
 }
 
-// rolling restarts every node in turn, as an upgrade does, with the old program in between when there is one.
+// rolling restarts every node in turn, as an upgrade does.
 func rolling(ctx context.Context, t *Target) (Done, error) {
 	return restart(ctx, t.Cluster.Nodes()...)
 }

@@ -27,18 +27,30 @@ func (e exitError) Unwrap() error { return e.err }
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	err := command().ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "jepsen:", err)
+	}
+	os.Exit(exitCode(err))
+}
+
+// command is the whole program.
+func command() *cobra.Command {
 	root := &cobra.Command{Use: "jepsen", Short: "Break a Quorumail cluster and see whether it keeps its promises", SilenceUsage: true, SilenceErrors: true}
 	root.AddCommand(runCommand(), replayCommand(), reportCommand(), listCommand())
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return
-	}
-	fmt.Fprintln(os.Stderr, "jepsen:", err)
+	return root
+}
+
+// exitCode is what the program ends with: see the package's comment.
+func exitCode(err error) int {
 	var e exitError
-	if errors.As(err, &e) {
-		os.Exit(e.code)
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &e):
+		return e.code
 	}
-	os.Exit(2)
+	return 2
 }
 
 func listCommand() *cobra.Command {

@@ -30,6 +30,7 @@ type options struct {
 	env         []string
 	hold        time.Duration
 	quiet       float64
+	heal        time.Duration
 	most        int
 	repeats     int
 	pairs       bool
@@ -54,6 +55,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.env, "env", nil, "NAME=VALUE for the nodes' processes")
 	f.DurationVar(&o.hold, "hold", 5*time.Second, "how long a fault lasts, about")
 	f.Float64Var(&o.quiet, "quiet", 0.25, "share of the time without faults, about")
+	f.DurationVar(&o.heal, "heal", 2*time.Minute, "how long the cluster may take to be whole after a fault")
 	f.IntVar(&o.most, "most", 2, "faults at once")
 	f.IntVar(&o.repeats, "repeats", 0, "cause every chosen fault in turn, so many times, instead of at random until the time is over")
 	f.BoolVar(&o.pairs, "pairs", false, "cause every chosen fault once alone, then every pair of them that may come together, until the time is over")
@@ -85,6 +87,9 @@ func (o *options) parse() ([]workload.Workload, []nemesis.Fault, error) {
 	if o.processes < 1 || o.accounts < 1 {
 		err = errors.Join(err, errors.New("--processes and --accounts must be at least 1"))
 	}
+	if o.heal <= 0 {
+		err = errors.Join(err, fmt.Errorf("--heal is %v: it must be more than 0", o.heal))
+	}
 	if o.quiet < 0 || o.quiet >= 1 {
 		err = errors.Join(err, fmt.Errorf("--quiet is %v: choose 0 or more, and less than 1", o.quiet))
 	}
@@ -98,7 +103,7 @@ func (o *options) parse() ([]workload.Workload, []nemesis.Fault, error) {
 func (o *options) args() []string {
 	out := []string{"--workload=" + o.workloads, "--nemesis=" + o.faults, fmt.Sprintf("--seed=%d", o.seed), fmt.Sprintf("--time=%v", o.time), fmt.Sprintf("--nodes=%d", o.nodes),
 		fmt.Sprintf("--processes=%d", o.processes), fmt.Sprintf("--accounts=%d", o.accounts), "--disk=" + o.disk, "--lab=" + o.lab, "--log-store=" + o.logStore,
-		fmt.Sprintf("--hold=%v", o.hold), fmt.Sprintf("--quiet=%v", o.quiet), fmt.Sprintf("--most=%d", o.most), fmt.Sprintf("--repeats=%d", o.repeats), fmt.Sprintf("--pairs=%v", o.pairs)}
+		fmt.Sprintf("--hold=%v", o.hold), fmt.Sprintf("--quiet=%v", o.quiet), fmt.Sprintf("--heal=%v", o.heal), fmt.Sprintf("--most=%d", o.most), fmt.Sprintf("--repeats=%d", o.repeats), fmt.Sprintf("--pairs=%v", o.pairs)}
 	for _, e := range o.env {
 		out = append(out, "--env="+e)
 	}

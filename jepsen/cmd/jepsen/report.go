@@ -27,7 +27,7 @@ const (
 
 // version asks the program what it is.
 func version(ctx context.Context, bin string) string {
-	raw, err := exec.CommandContext(ctx, bin, "version").Output()
+	raw, err := exec.CommandContext(ctx, bin, "--version").Output()
 	if err != nil {
 		return "unknown"
 	}

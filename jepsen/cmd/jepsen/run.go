@@ -65,11 +65,13 @@ func run(ctx context.Context, cmd *cobra.Command, o options) (err error) {
 
 // open makes the lab, the cluster and the accounts.
 func (r *running) open(ctx context.Context) (err error) {
-	if r.bin, err = filepath.Abs(r.bin); err != nil {
-		return err
-	}
-	if _, err := os.Stat(r.bin); err != nil {
+	if r.bin, err = program(r.bin); err != nil {
 		return fmt.Errorf("look for the program under test (make build makes it, --bin names another): %w", err)
+	}
+	if r.oldBin != "" {
+		if r.oldBin, err = program(r.oldBin); err != nil {
+			return fmt.Errorf("look for the old program (--old-bin): %w", err)
+		}
 	}
 	if r.work, err = os.MkdirTemp("", "jepsen-"); err != nil {
 		return err
@@ -108,6 +110,16 @@ func (r *running) open(ctx context.Context) (err error) {
 		return err
 	}
 	return r.populate(setup)
+}
+
+// program is the absolute path of a program that exists.
+func program(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	_, err = os.Stat(path)
+	return path, err
 }
 
 // volume makes a node's disk.
@@ -182,7 +194,7 @@ func (r *running) drive(ctx context.Context) error {
 		}
 	}
 	t := &nemesis.Target{Cluster: r.cluster, Lab: r.lab, Rand: rand.New(rand.NewPCG(r.seed, 1)), History: r.history, Logger: r.log, OldBin: r.oldBin}
-	err := nemesis.Run(clients, t, r.faults, nemesis.Schedule{Hold: r.hold, Quiet: r.quiet, Most: r.most, Repeats: r.repeats, Pairs: r.pairs})
+	err := nemesis.Run(clients, t, r.faults, nemesis.Schedule{Hold: r.hold, Quiet: r.quiet, Heal: r.heal, Most: r.most, Repeats: r.repeats, Pairs: r.pairs})
 	if r.repeats > 0 || err != nil {
 		stop()
 	}
