@@ -51,7 +51,7 @@ type Schedule struct {
 	Hold    time.Duration // a fault lasts between half of this and one and a half
 	Quiet   float64       // share of the time without faults, about
 	Most    int           // faults at once
-	Heal    time.Duration // how long the cluster may take to be whole after a period; default two minutes
+	Heal    time.Duration // how long the cluster may take to be whole after a period; default five minutes
 	Repeats int           // when > 0: every fault of the list in turn, so many times, one at a time, instead of random ones
 	Pairs   bool          // every fault once alone, then every pair that may come together, in random order, and so on until the time is over
 }
@@ -60,7 +60,7 @@ type Schedule struct {
 // as it should be then.
 func Run(ctx context.Context, t *Target, faults []Fault, s Schedule) error {
 	if s.Heal == 0 {
-		s.Heal = 2 * time.Minute
+		s.Heal = 5 * time.Minute
 	}
 	if len(faults) == 0 {
 		<-ctx.Done()

@@ -55,7 +55,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.env, "env", nil, "NAME=VALUE for the nodes' processes")
 	f.DurationVar(&o.hold, "hold", 5*time.Second, "how long a fault lasts, about")
 	f.Float64Var(&o.quiet, "quiet", 0.25, "share of the time without faults, about")
-	f.DurationVar(&o.heal, "heal", 2*time.Minute, "how long the cluster may take to be whole after a fault")
+	f.DurationVar(&o.heal, "heal", 5*time.Minute, "how long the cluster may take to be whole after a fault")
 	f.IntVar(&o.most, "most", 2, "faults at once")
 	f.IntVar(&o.repeats, "repeats", 0, "cause every chosen fault in turn, so many times, instead of at random until the time is over")
 	f.BoolVar(&o.pairs, "pairs", false, "cause every chosen fault once alone, then every pair of them that may come together, until the time is over")

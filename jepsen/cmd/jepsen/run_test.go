@@ -2,12 +2,9 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,29 +13,6 @@ import (
 
 	"github.com/quorumail/quorumail/jepsen/history"
 )
-
-// built is a folder for what the tests build; it goes with the last of them.
-var built string
-
-func TestMain(m *testing.M) {
-	var err error
-	if built, err = os.MkdirTemp("", "jepsen-test-"); err != nil {
-		panic(err)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(built) // a folder for temporary files
-	os.Exit(code)
-}
-
-// program builds the program under test once.
-var program = sync.OnceValues(func() (string, error) {
-	bin := filepath.Join(built, "quorumail")
-	out, err := exec.Command("go", "build", "-o", bin, "../../../cmd/quorumail").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build the program under test: %w: %s", err, out)
-	}
-	return bin, nil
-})
 
 // defaults are the options that the command line has when nothing is said.
 func defaults(t *testing.T, args ...string) options {
@@ -57,11 +31,7 @@ func TestShortRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real processes; run without -short")
 	}
-	bin, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
+	bin, dir := buildProgram(t), t.TempDir()
 	o := defaults(t, "--bin="+bin, "--out="+dir, "--workload=all", "--nemesis=kill leader,halves,pause one,restart one", "--repeats=1", "--hold=1s", "--processes=2", "--accounts=8")
 	var out bytes.Buffer
 	cmd := &cobra.Command{}
