@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 //
 //   - Ids are unique. A copy that some read shows was made before the first such read returned, and nobody cares which attempt made it. An
 //     attempt of unknown outcome whose copy nobody ever saw is left out: nobody can have changed that copy either.
+//   - A copy came after the invocation of every read whose UIDNEXT was not above its UID.
 //   - A message that is in every read after it was made was not taken out before the last of them.
 //   - A flag that nobody else changes was set before the first read that shows it so, or not before the last one that does not.
 type patcher struct {
@@ -23,6 +25,7 @@ type patcher struct {
 	ids   map[string]int32
 	flags map[string]uint64
 	first map[uint32]sighting
+	floor []floor // ascending in both
 	ops   []porcupine.Operation
 	open  int // operations of unknown outcome that stay open
 }
@@ -31,6 +34,12 @@ type patcher struct {
 type sighting struct {
 	seen   time.Duration // return of the first read that shows it
 	absent time.Duration // return of the first read that does not, though its UIDNEXT is greater
+}
+
+// floor is that the UID next, and all above it, were given after a time: a read that was invoked then still showed it as UIDNEXT.
+type floor struct {
+	next  uint32
+	after time.Duration
 }
 
 // newPatcher fails for a mailbox that the model does not fit; the error says why.
@@ -56,6 +65,7 @@ func newPatcher(b *box) (*patcher, error) {
 		return nil, fmt.Errorf("%d different flags", len(p.flags))
 	}
 	p.sightings()
+	p.floors()
 	attempts := p.attempts()
 	for _, m := range b.mails {
 		p.adds(m, attempts[m])
@@ -134,6 +144,32 @@ func (p *patcher) sightings() {
 	}
 }
 
+// floors learns from all reads.
+func (p *patcher) floors() {
+	for _, r := range p.b.reads {
+		p.floor = append(p.floor, floor{r.Mailbox.UIDNext, r.Invoke})
+	}
+	slices.SortFunc(p.floor, func(a, b floor) int { return cmp.Compare(a.next, b.next) })
+	for i := 1; i < len(p.floor); i++ {
+		p.floor[i].after = max(p.floor[i].after, p.floor[i-1].after)
+	}
+}
+
+// from is when an addition that can have begun at call, and was there at ret, can have taken effect at the earliest. A read that says it was
+// after ret is wrong, and left for the search to find.
+func (p *patcher) from(uid uint32, call, ret time.Duration) time.Duration {
+	i, _ := slices.BinarySearchFunc(p.floor, uid, func(f floor, uid uint32) int {
+		if f.next <= uid {
+			return -1
+		}
+		return 1
+	})
+	if i > 0 && p.floor[i-1].after <= ret {
+		return max(call, p.floor[i-1].after)
+	}
+	return call
+}
+
 // attempt is anything that may make a copy of a message here.
 type attempt struct {
 	*history.Op
@@ -186,7 +222,8 @@ func (p *patcher) adds(m *mail, attempts []attempt) {
 		if a.outcome == history.OK && a.uid != 0 {
 			in := &input{kind: addMail, uid: a.uid, id: p.id(m.id), flag: a.flags, known: a.known}
 			in.text = fmt.Sprintf("%s %s as UID %d by client %d at %s", a.Kind, m.id, a.uid, a.Process, a.Node)
-			p.op(a.Process, in, min(a.Invoke, earliest), min(a.Return, p.first[a.uid].seen))
+			ret := min(a.Return, p.first[a.uid].seen)
+			p.op(a.Process, in, p.from(a.uid, min(a.Invoke, earliest), ret), ret)
 		}
 	}
 	if len(open) == 0 {
@@ -207,7 +244,7 @@ func (p *patcher) adds(m *mail, attempts []attempt) {
 		if i == 0 {
 			ret = min(ret, ack)
 		}
-		p.op(open[0].Process, &copied, earliest, ret)
+		p.op(open[0].Process, &copied, p.from(uid, earliest, ret), ret)
 	}
 	if len(m.uids) == 0 && ack != forever {
 		p.op(open[0].Process, &in, earliest, ack)
