@@ -27,7 +27,15 @@ type bite struct {
 
 // bites has at least one line for each safety measure that a broken build can switch off. What the checkers saw of each, in several runs:
 //
-//	BITES-TABLE
+//	switched off            caught by (violations)
+//	fsync-log               recovery (nodes refuse to start, for their logs are damaged); when a majority starts: deliver, linearizable, session
+//	fsync-log, log-dropped  deliver (lost), imap (uid reused), linearizable, session, hashes
+//	fsync-body              recovery (bodies that no node has)
+//	dedupe                  deliver (duplicated), linearizable, logs (check finds the body of an email listed for another)
+//	barrier-none            session (read your writes), imap (uidnext and highestmodseq fell, returned), linearizable, deliver (stale)
+//	barrier-alone           session (read your writes, monotonic reads), imap (the same), linearizable, deliver (stale)
+//	quorum-set              recovery (bodies that a majority of the disks lacks)
+//	log-dropped             deliver (lost, vanished), imap (uid reused), linearizable, session, hashes
 var bites = []bite{
 	{off: "fsync-log", load: "deliver", fault: "power loss of all", more: []string{"--repeats=2"}, shows: `^recovery: not whole: .*(damaged|data were lost)`},
 	{off: "fsync-log,log-dropped", load: "deliver", fault: "power loss of all", more: []string{"--repeats=4", "--heal=20s"}, shows: `^(deliver: lost|session: |linearizable: |hashes: )`},
