@@ -126,3 +126,12 @@ func TestPeriodEndsWhenSomethingIsLost(t *testing.T) {
 		t.Errorf("%v, undone %v, recorded %+v and %+v", err, undone, got.Faults, got.Notes)
 	}
 }
+
+// Where no old program was named there is nothing to go back to.
+func TestUpgradesNeedAnOldProgram(t *testing.T) {
+	for _, f := range upgradeFaults() {
+		if _, err := f.Inject(t.Context(), &Target{}); !errors.Is(err, ErrNotHere) {
+			t.Errorf("%s: %v", f.Name, err)
+		}
+	}
+}
