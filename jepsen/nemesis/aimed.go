@@ -3,6 +3,7 @@ package nemesis
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/quorumail/quorumail/jepsen/db"
@@ -189,5 +190,31 @@ func oneDiskOfAllLost(ctx context.Context, t *Target) (Done, error) {
 			return d, err
 		}
 	}
+	if err := haveAllBodies(ctx, others(t, n)); err != nil {
+		return d, err
+	}
 	return d, t.Cluster.Replace(ctx, n)
+}
+
+// haveAllBodies waits until nodes that are a majority serve and have fetched from each other what they lacked: what was acknowledged is on
+// the disks of some of them.
+func haveAllBodies(ctx context.Context, nodes []*db.Node) error {
+	for _, n := range nodes {
+		if err := n.WaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	var lack []string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); pause(ctx, 100*time.Millisecond) {
+		lack = nil
+		for _, n := range nodes {
+			if st, err := n.Status(ctx); err != nil || st.Missing > 0 {
+				lack = append(lack, fmt.Sprintf("%s lacks %d messages (%v)", n.Name(), st.Missing, err))
+			}
+		}
+		if lack == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: a majority of the disks does not hold every message: %s", ErrLost, strings.Join(lack, ", "))
 }

@@ -46,6 +46,9 @@ type Fault struct {
 // ErrNotHere is that a fault cannot be caused in this lab.
 var ErrNotHere = errors.New("this fault cannot be caused here")
 
+// ErrLost is that a fault showed that something is lost which had to be kept: healing cannot bring it back.
+var ErrLost = errors.New("data were lost")
+
 // Schedule says how faults are spread over time.
 type Schedule struct {
 	Hold    time.Duration // a fault lasts between half of this and one and a half
@@ -130,6 +133,7 @@ func choose(r *rand.Rand, faults []Fault, most int) []Fault {
 func onePeriod(ctx context.Context, t *Target, faults []Fault, s Schedule) error {
 	var running []history.Fault
 	var undo []func(context.Context) error
+	var lost error
 	// What is begun is done, and healed, also when the time is over meanwhile.
 	doing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Heal)
 	defer cancel()
@@ -148,13 +152,19 @@ func onePeriod(ctx context.Context, t *Target, faults []Fault, s Schedule) error
 			done.Detail = strings.TrimSpace(done.Detail + " " + err.Error())
 		}
 		running = append(running, history.Fault{Name: f.Name, Nodes: done.Nodes, Start: at, Detail: done.Detail})
+		if errors.Is(err, ErrLost) {
+			lost = err
+			break
+		}
 	}
 	hold := time.Duration(float64(s.Hold) * (0.5 + t.Rand.Float64()))
-	pause(ctx, hold)
+	if lost == nil {
+		pause(ctx, hold)
+	}
 	healing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Heal)
 	defer cancel()
 	damaged := slices.ContainsFunc(faults, func(f Fault) bool { return f.Damages })
-	if err := heal(healing, t, undo, running, damaged); err != nil {
+	if err := heal(healing, t, undo, running, damaged, lost); err != nil {
 		err = fmt.Errorf("after %s: %w", names(running), err)
 		t.History.Note(history.Note{At: t.History.Now(), Kind: "unhealed", Text: err.Error()})
 		return err
@@ -166,15 +176,19 @@ func onePeriod(ctx context.Context, t *Target, faults []Fault, s Schedule) error
 	return nil
 }
 
-// heal undoes faults, the last one first, and waits until the cluster is whole.
-func heal(ctx context.Context, t *Target, undo []func(context.Context) error, running []history.Fault, damaged bool) error {
-	var errs []error
+// heal undoes faults, the last one first, and waits until the cluster is whole, unless it is known that it never will be.
+func heal(ctx context.Context, t *Target, undo []func(context.Context) error, running []history.Fault, damaged bool, lost error) error {
+	errs := []error{lost}
 	for _, f := range slices.Backward(undo) {
 		errs = append(errs, f(ctx))
 	}
 	end := t.History.Now()
-	replaced, err := t.Cluster.Heal(ctx)
-	errs = append(errs, err)
+	var replaced []string
+	if lost == nil {
+		var err error
+		replaced, err = t.Cluster.Heal(ctx)
+		errs = append(errs, err)
+	}
 	if len(replaced) > 0 && !damaged {
 		errs = append(errs, fmt.Errorf("data were lost at %s, whose disks were sound", strings.Join(replaced, ", ")))
 	}

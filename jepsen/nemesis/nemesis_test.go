@@ -2,6 +2,8 @@ package nemesis
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -103,5 +105,33 @@ func TestPairsAreAllAndBeginWithEachFaultAlone(t *testing.T) {
 	paired := slices.Sorted(slices.Values(got[5:10]))
 	if !slices.Equal(got[:5], []string{"a", "b", "c", "d", "e"}) || !slices.Equal(paired, []string{"ac", "ad", "bc", "bd", "cd"}) || got[10] != "a" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// When a fault shows that something is lost, nothing else is caused, and the run ends with a note that the checkers judge.
+func TestPeriodEndsWhenSomethingIsLost(t *testing.T) {
+	undone := false
+	loses := Fault{Name: "loses", Family: "a", Inject: func(context.Context, *Target) (Done, error) {
+		return Done{Undo: func(context.Context) error { undone = true; return nil }}, fmt.Errorf("%w: n1 lacks 3 messages", ErrLost)
+	}}
+	next := Fault{Name: "next", Family: "b", Inject: func(context.Context, *Target) (Done, error) {
+		t.Error("another fault was caused")
+		return Done{}, nil
+	}}
+	h := history.NewRecorder(nil, history.Run{})
+	target := &Target{Cluster: &db.Cluster{}, Rand: rand.New(rand.NewPCG(1, 1)), History: h, Logger: slog.New(slog.DiscardHandler)}
+	err := onePeriod(t.Context(), target, []Fault{loses, next}, Schedule{Hold: time.Hour, Heal: time.Minute})
+	got := h.History()
+	if !errors.Is(err, ErrLost) || !undone || len(got.Faults) != 1 || len(got.Notes) != 1 || got.Notes[0].Kind != "unhealed" {
+		t.Errorf("%v, undone %v, recorded %+v and %+v", err, undone, got.Faults, got.Notes)
+	}
+}
+
+// Where no old program was named there is nothing to go back to.
+func TestUpgradesNeedAnOldProgram(t *testing.T) {
+	for _, f := range upgradeFaults() {
+		if _, err := f.Inject(t.Context(), &Target{}); !errors.Is(err, ErrNotHere) {
+			t.Errorf("%s: %v", f.Name, err)
+		}
 	}
 }

@@ -37,7 +37,7 @@ func main() {
 // command is the whole program.
 func command() *cobra.Command {
 	root := &cobra.Command{Use: "jepsen", Short: "Break a Quorumail cluster and see whether it keeps its promises", SilenceUsage: true, SilenceErrors: true}
-	root.AddCommand(runCommand(), replayCommand(), reportCommand(), listCommand())
+	root.AddCommand(runCommand(), replayCommand(), reportCommand(), regressCommand(), listCommand())
 	return root
 }
 

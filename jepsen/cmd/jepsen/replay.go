@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/pflag"
@@ -11,8 +12,11 @@ func again(args []string, now options) (options, error) {
 	var o options
 	f := pflag.NewFlagSet("run", pflag.ContinueOnError)
 	o.flags(f)
-	if err := f.Parse(args); err != nil || len(args) == 0 {
-		return options{}, fmt.Errorf("the history does not say how it was made: %q, %w", args, err)
+	if len(args) == 0 {
+		return options{}, errors.New("nothing says how the run was made")
+	}
+	if err := f.Parse(args); err != nil {
+		return options{}, fmt.Errorf("read the arguments of the run, %q: %w", args, err)
 	}
 	o.bin, o.oldBin, o.out, o.verbose = now.bin, now.oldBin, now.out, now.verbose
 	return o, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/quorumail/quorumail/jepsen/checker"
 	"github.com/quorumail/quorumail/jepsen/client"
 	"github.com/quorumail/quorumail/jepsen/db"
 	"github.com/quorumail/quorumail/jepsen/disk"
@@ -48,19 +50,25 @@ type running struct {
 }
 
 // run does one whole run, prints the table and tells by its error how it went.
-func run(ctx context.Context, cmd *cobra.Command, o options) (err error) {
+func run(ctx context.Context, cmd *cobra.Command, o options) error {
+	_, err := perform(ctx, cmd.OutOrStdout(), o)
+	return err
+}
+
+// perform does one whole run and prints the table. The error tells how it went, the results what the checkers found, as far as it came to that.
+func perform(ctx context.Context, out io.Writer, o options) (_ []checker.Result, err error) {
 	r := &running{options: o}
 	if r.loads, r.faults, err = r.parse(); err != nil {
-		return err
+		return nil, err
 	}
 	if err := r.open(ctx); err != nil {
-		return exitError{3, errors.Join(err, r.close())}
+		return nil, exitError{3, errors.Join(err, r.close())}
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "seed %d, results in %s\n", r.seed, r.dir)
+	fmt.Fprintf(out, "seed %d, results in %s\n", r.seed, r.dir)
 	err = r.drive(ctx)
 	err = errors.Join(err, r.cluster.CollectLogs(r.dir), r.history.Flush(), r.close())
-	results, reportErr := report(cmd.OutOrStdout(), r.history.History(), r.dir, r.porcupine)
-	return verdict(results, errors.Join(err, reportErr))
+	results, reportErr := report(out, r.history.History(), r.dir, r.porcupine)
+	return results, verdict(results, errors.Join(err, reportErr))
 }
 
 // open makes the lab, the cluster and the accounts.
