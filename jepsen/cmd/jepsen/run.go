@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -45,11 +46,12 @@ type running struct {
 	lab     *lab.Lab
 	cluster *db.Cluster
 	env     *workload.Env
+	print   io.Writer
 }
 
 // run does one whole run, prints the table and tells by its error how it went.
 func run(ctx context.Context, cmd *cobra.Command, o options) (err error) {
-	r := &running{options: o}
+	r := &running{options: o, print: cmd.OutOrStdout()}
 	if r.loads, r.faults, err = r.parse(); err != nil {
 		return err
 	}
@@ -57,7 +59,9 @@ func run(ctx context.Context, cmd *cobra.Command, o options) (err error) {
 		return exitError{3, errors.Join(err, r.close())}
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "seed %d, results in %s\n", r.seed, r.dir)
-	err = r.drive(ctx)
+	if err = r.fillMail(ctx); err == nil {
+		err = r.drive(ctx)
+	}
 	err = errors.Join(err, r.cluster.CollectLogs(r.dir), r.history.Flush(), r.close())
 	results, reportErr := report(cmd.OutOrStdout(), r.history.History(), r.dir, r.porcupine)
 	return verdict(results, errors.Join(err, reportErr))
@@ -151,7 +155,7 @@ func namespaces(name string) (lab.Namespaces, error) {
 
 // populate makes accounts and what the workloads need.
 func (r *running) populate(ctx context.Context) error {
-	r.env = &workload.Env{Nodes: r.cluster.Clients, Dialer: r.lab, Admin: r.admin, History: r.history, Seed: r.seed, Log: r.log}
+	r.env = &workload.Env{Nodes: r.cluster.Clients, Dialer: r.lab, Admin: r.admin, History: r.history, Seed: r.seed, Log: r.log, Pause: r.pause}
 	admin := r.cluster.Nodes()[0].Admin()
 	if err := admin.AddDomain(ctx, "example.test"); err != nil {
 		return err
@@ -194,7 +198,7 @@ func (r *running) drive(ctx context.Context) error {
 		}
 	}
 	t := &nemesis.Target{Cluster: r.cluster, Lab: r.lab, Rand: rand.New(rand.NewPCG(r.seed, 1)), History: r.history, Logger: r.log, OldBin: r.oldBin}
-	err := nemesis.Run(clients, t, r.faults, nemesis.Schedule{Hold: r.hold, Quiet: r.quiet, Heal: r.heal, Most: r.most, Repeats: r.repeats, Pairs: r.pairs})
+	err := nemesis.Run(clients, t, r.faults, nemesis.Schedule{Hold: r.hold, Quiet: r.quiet, Heal: r.heal, Most: r.most, Repeats: r.repeats, Pairs: r.pairs, Lead: r.lead})
 	if r.repeats > 0 || err != nil {
 		stop()
 	}
