@@ -39,6 +39,7 @@ type options struct {
 	fill        size
 	pause       time.Duration
 	lead        time.Duration
+	own         ownOptions
 }
 
 func (o *options) flags(f *pflag.FlagSet) {
@@ -66,6 +67,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.verbose, "verbose", false, "log every fault and every step")
 	f.Var(&o.fill, "fill", "how much mail the cluster holds before the clients start, such as 2GiB")
 	f.DurationVar(&o.pause, "pause", 0, "how long a client waits between two operations, about")
+	o.own.flags(f)
 	f.DurationVar(&o.lead, "lead", 0, "how long the clients work before the first fault (default: half of --hold)")
 }
 
@@ -111,6 +113,9 @@ func (o *options) args() []string {
 		fmt.Sprintf("--processes=%d", o.processes), fmt.Sprintf("--accounts=%d", o.accounts), "--disk=" + o.disk, "--lab=" + o.lab, "--log-store=" + o.logStore,
 		fmt.Sprintf("--hold=%v", o.hold), fmt.Sprintf("--quiet=%v", o.quiet), fmt.Sprintf("--heal=%v", o.heal), fmt.Sprintf("--most=%d", o.most), fmt.Sprintf("--repeats=%d", o.repeats), fmt.Sprintf("--pairs=%v", o.pairs)}
 	out = append(out, "--fill="+o.fill.String(), fmt.Sprintf("--pause=%v", o.pause), fmt.Sprintf("--lead=%v", o.lead))
+	if o.own.cluster != "" {
+		out = append(out, "--cluster="+o.own.cluster)
+	}
 	for _, e := range o.env {
 		out = append(out, "--env="+e)
 	}

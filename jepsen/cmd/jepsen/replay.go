@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/pflag"
@@ -13,6 +14,9 @@ func again(args []string, now options) (options, error) {
 	o.flags(f)
 	if err := f.Parse(args); err != nil || len(args) == 0 {
 		return options{}, fmt.Errorf("the history does not say how it was made: %q, %w", args, err)
+	}
+	if o.own.cluster != "" {
+		return options{}, errors.New("it was a run on a cluster of your own: repeat it with jepsen run --cluster, and your faults")
 	}
 	o.bin, o.oldBin, o.out, o.verbose = now.bin, now.oldBin, now.out, now.verbose
 	return o, nil

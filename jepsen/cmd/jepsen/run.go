@@ -27,8 +27,15 @@ import (
 func runCommand() *cobra.Command {
 	var o options
 	c := &cobra.Command{Use: "run", Short: "Run workloads and faults, and judge what happened", Args: cobra.NoArgs,
-		Example: "  jepsen run --workload deliver --nemesis kill,power --time 2m\n  jepsen run --workload all --nemesis \"isolate leader\" --repeats 20 --hold 2s",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), cmd, o) }}
+		Example: "  jepsen run --workload deliver --nemesis kill,power --time 2m\n  jepsen run --workload all --nemesis \"isolate leader\" --repeats 20 --hold 2s\n" +
+			"  jepsen run --cluster mine.toml --fill-mailboxes --workload deliver,session --pause 20ms --time 10m",
+		Long: "Run workloads and faults, and judge what happened.\n\n" + ownHelp,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.own.cluster != "" {
+				return runOwn(cmd.Context(), cmd, o)
+			}
+			return run(cmd.Context(), cmd, o)
+		}}
 	o.flags(c.Flags())
 	return c
 }
