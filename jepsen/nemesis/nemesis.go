@@ -1,6 +1,7 @@
 package nemesis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,6 +56,7 @@ type Schedule struct {
 	Quiet   float64       // share of the time without faults, about
 	Most    int           // faults at once
 	Heal    time.Duration // how long the cluster may take to be whole after a period; default five minutes
+	Lead    time.Duration // quiet before the first fault, with which writes in faults are compared; default half of Hold
 	Repeats int           // when > 0: every fault of the list in turn, so many times, one at a time, instead of random ones
 	Pairs   bool          // every fault once alone, then every pair that may come together, in random order, and so on until the time is over
 }
@@ -70,7 +72,7 @@ func Run(ctx context.Context, t *Target, faults []Fault, s Schedule) error {
 		return nil
 	}
 	next := s.order(t.Rand, faults)
-	pause(ctx, s.Hold/2) // there must be work for the first fault to harm
+	pause(ctx, cmp.Or(s.Lead, s.Hold/2)) // there must be work for the first fault to harm
 	for period := 0; ctx.Err() == nil && (s.Repeats == 0 || period < s.Repeats*len(faults)); period++ {
 		chosen := next()
 		if err := onePeriod(ctx, t, chosen, s); err != nil {

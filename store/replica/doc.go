@@ -11,7 +11,7 @@
 //	split     STORE, EXPUNGE, MOVE of many messages ─► several commands of at most PartMessages each, since an applied one holds up all
 //	          others; a mailbox or account of very many is emptied so before it is removed
 //	OpenBody  this node's store ─► or else a holder's, checked by digest before a byte is given out (B3, B9)
-//	repair    missing or lost bodies ─► fetched from a holder ─► fsync ─► a `have` command: durable before the cluster counts on it
+//	repair    missing or lost bodies ─► fetched from a holder, no faster than its clients bear ─► fsync ─► a `have` command: durable before the cluster counts on it
 //	reconcile this node's bodies against the state, side by side: what is absent is declared lost and fetched, what is unknown and old deleted
 //	collect   `sweep` applied ─► local copies deleted; uploads that no command ever named are deleted two upload epochs later (B7)
 //

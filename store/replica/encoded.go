@@ -27,7 +27,7 @@ func (r *Replica) OpenEncoded(ctx context.Context, id store.BodyID) (io.ReadClos
 	r.suspect(id)
 	ctx, cancel := r.withDeadline(ctx)
 	defer cancel()
-	s, err := r.fetch(ctx, id)
+	s, err := r.fetch(ctx, id, nil)
 	if err != nil {
 		return nil, 0, err
 	}

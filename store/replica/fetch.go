@@ -287,7 +287,10 @@ func (r *Replica) bringOne(ctx context.Context, id store.BodyID) error {
 	if has, err := r.cfg.Blobs.Has(id); err != nil || has {
 		return err
 	}
-	s, err := r.fetch(ctx, id)
+	if err := r.pace.begin(ctx); err != nil {
+		return err
+	}
+	s, err := r.fetch(ctx, id, r.pace)
 	if err != nil {
 		return err
 	}
@@ -320,7 +323,7 @@ func (r *Replica) fetchAll(ctx context.Context) error {
 		if len(ids) == 0 {
 			continue
 		}
-		r.cfg.Logger.Info("fetching bodies of a checkpoint", "count", len(ids))
+		r.cfg.Logger.Info("fetching bodies of a checkpoint", "count", len(ids), "bytes_per_second", int64(r.pace.limiter.Limit()))
 		if err := r.bring(ctx, ids, false); failed.end(ctx, err) {
 			break
 		}

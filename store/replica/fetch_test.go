@@ -91,7 +91,7 @@ func TestPeerOutOfReachIsAskedLast(t *testing.T) {
 	c.wait("all copies", func() bool { return c.nodes[2].has(id) })
 	c.nodes[1].down.Store(true)
 	for range 40 {
-		s, err := c.nodes[2].fetch(context.Background(), id)
+		s, err := c.nodes[2].fetch(context.Background(), id, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

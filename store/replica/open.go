@@ -53,7 +53,7 @@ func (r *Replica) known(id store.BodyID) error {
 func (r *Replica) openElsewhere(ctx context.Context, id store.BodyID) (blob.Reader, error) {
 	ctx, cancel := r.withDeadline(ctx)
 	defer cancel()
-	s, err := r.fetch(ctx, id)
+	s, err := r.fetch(ctx, id, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -67,15 +67,16 @@ func (r *Replica) openElsewhere(ctx context.Context, id store.BodyID) (blob.Read
 // errNobody: no peer could be reached at all.
 var errNobody = fmt.Errorf("no other node can be reached: %w", store.ErrUnavailable)
 
-// fetch brings a body's container from any peer that has it, and verifies it. Peers that could not be reached lately are asked last.
-func (r *Replica) fetch(ctx context.Context, id store.BodyID) (*spool, error) {
+// fetch brings a body's container from any peer that has it, and verifies it. Peers that could not be reached lately are asked last. With a
+// pacer it takes its time.
+func (r *Replica) fetch(ctx context.Context, id store.BodyID, pace *pacer) (*spool, error) {
 	peers := slices.DeleteFunc(slices.Clone(r.cfg.Peers.Servers()), func(p store.ServerID) bool { return p == r.cfg.Self })
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	slices.SortStableFunc(peers, r.pools.compareReach)
 	var failures []error
 	reached := false
 	for _, p := range peers {
-		s, err := r.fetchFrom(ctx, p, id)
+		s, err := r.fetchFrom(ctx, p, id, pace)
 		if err == nil {
 			return s, nil
 		}
@@ -89,14 +90,19 @@ func (r *Replica) fetch(ctx context.Context, id store.BodyID) (*spool, error) {
 	return nil, fmt.Errorf("fetch body %v: %w: %v", id, cause, errors.Join(failures...))
 }
 
-func (r *Replica) fetchFrom(ctx context.Context, p store.ServerID, id store.BodyID) (*spool, error) {
+func (r *Replica) fetchFrom(ctx context.Context, p store.ServerID, id store.BodyID, pace *pacer) (*spool, error) {
 	for {
 		st, err := r.pools.get(ctx, p, methodGet)
 		if err != nil {
 			return nil, err
 		}
 		s := &spool{}
-		status, err := st.get(ctx, id, func(size int64) (io.Writer, error) { return s, s.begin(r.cfg.SpoolDir, size) })
+		status, err := st.get(ctx, id, func(size int64) (io.Writer, error) {
+			if pace == nil {
+				return s, s.begin(r.cfg.SpoolDir, size)
+			}
+			return paced{ctx, pace, s}, s.begin(r.cfg.SpoolDir, size)
+		})
 		st.release(err == nil)
 		if err == nil {
 			if err = statusError(status); err == nil {

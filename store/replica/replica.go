@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"sync"
@@ -28,6 +29,7 @@ type Replica struct {
 	clock     clock
 	clocks    atomic.Pointer[error] // that the nodes' clocks disagree, as the leader last found; nil: they do not, as far as this node knows
 	suspects  suspects
+	pace      *pacer
 	deletes   deletes
 
 	registered chan struct{} // closed when the cluster knows of this start
@@ -61,6 +63,7 @@ func New(cfg Config) (*Replica, error) {
 	r.receive = semaphore.NewWeighted(cfg.Limits.ReceiveBytes)
 	r.pools = pools{r: r, of: map[poolKey]*pool{}}
 	r.clock.now = cfg.Now
+	r.pace = newPacer(func(ctx context.Context) error { return r.barrier(ctx, cfg.Intervals.Barrier) }, cfg.Intervals.Stream/5)
 	r.suspects.ids = map[store.BodyID]struct{}{}
 	r.health.Store(&healthReport{lost: make(chan struct{}), err: fmt.Errorf("the node has not asked for the quorum yet: %w", store.ErrUnavailable)})
 	cfg.Machine.OnApplied(r.onApplied)

@@ -54,8 +54,13 @@ func exitCode(err error) int {
 }
 
 func listCommand() *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List workloads and faults", Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) {
+	var example bool
+	c := &cobra.Command{Use: "list", Short: "List workloads and faults", Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) {
 		out := cmd.OutOrStdout()
+		if example {
+			fmt.Fprint(out, ownExample)
+			return
+		}
 		var names []string
 		for _, w := range workload.All() {
 			names = append(names, w.Name())
@@ -63,4 +68,6 @@ func listCommand() *cobra.Command {
 		faults, groups := nemesis.Names()
 		fmt.Fprintf(out, "workloads:        %s\ngroups of faults: %s\nfaults:\n  %s\n", strings.Join(names, ", "), strings.Join(groups, ", "), strings.Join(faults, "\n  "))
 	}}
+	c.Flags().BoolVar(&example, "cluster-example", false, "show an example of the file that run --cluster reads")
+	return c
 }

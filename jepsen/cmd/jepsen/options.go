@@ -36,6 +36,10 @@ type options struct {
 	pairs       bool
 	porcupine   time.Duration
 	verbose     bool
+	fill        size
+	pause       time.Duration
+	lead        time.Duration
+	own         ownOptions
 }
 
 func (o *options) flags(f *pflag.FlagSet) {
@@ -61,6 +65,10 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.pairs, "pairs", false, "cause every chosen fault once alone, then every pair of them that may come together, until the time is over")
 	f.DurationVar(&o.porcupine, "linearizable-time", time.Minute, "how long the checker of linearizability may think")
 	f.BoolVar(&o.verbose, "verbose", false, "log every fault and every step")
+	f.Var(&o.fill, "fill", "how much mail the cluster holds before the clients start, such as 2GiB")
+	f.DurationVar(&o.pause, "pause", 0, "how long a client waits between two operations, about")
+	o.own.flags(f)
+	f.DurationVar(&o.lead, "lead", 0, "how long the clients work before the first fault (default: half of --hold)")
 }
 
 // parse checks the options and finds what they name.
@@ -104,6 +112,10 @@ func (o *options) args() []string {
 	out := []string{"--workload=" + o.workloads, "--nemesis=" + o.faults, fmt.Sprintf("--seed=%d", o.seed), fmt.Sprintf("--time=%v", o.time), fmt.Sprintf("--nodes=%d", o.nodes),
 		fmt.Sprintf("--processes=%d", o.processes), fmt.Sprintf("--accounts=%d", o.accounts), "--disk=" + o.disk, "--lab=" + o.lab, "--log-store=" + o.logStore,
 		fmt.Sprintf("--hold=%v", o.hold), fmt.Sprintf("--quiet=%v", o.quiet), fmt.Sprintf("--heal=%v", o.heal), fmt.Sprintf("--most=%d", o.most), fmt.Sprintf("--repeats=%d", o.repeats), fmt.Sprintf("--pairs=%v", o.pairs)}
+	out = append(out, "--fill="+o.fill.String(), fmt.Sprintf("--pause=%v", o.pause), fmt.Sprintf("--lead=%v", o.lead))
+	if o.own.cluster != "" {
+		out = append(out, "--cluster="+o.own.cluster)
+	}
 	for _, e := range o.env {
 		out = append(out, "--env="+e)
 	}

@@ -18,6 +18,9 @@ func again(args []string, now options) (options, error) {
 	if err := f.Parse(args); err != nil {
 		return options{}, fmt.Errorf("read the arguments of the run, %q: %w", args, err)
 	}
+	if o.own.cluster != "" {
+		return options{}, errors.New("it was a run on a cluster of your own: repeat it with jepsen run --cluster, and your faults")
+	}
 	o.bin, o.oldBin, o.out, o.verbose = now.bin, now.oldBin, now.out, now.verbose
 	return o, nil
 }

@@ -28,8 +28,15 @@ import (
 func runCommand() *cobra.Command {
 	var o options
 	c := &cobra.Command{Use: "run", Short: "Run workloads and faults, and judge what happened", Args: cobra.NoArgs,
-		Example: "  jepsen run --workload deliver --nemesis kill,power --time 2m\n  jepsen run --workload all --nemesis \"isolate leader\" --repeats 20 --hold 2s",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), cmd, o) }}
+		Example: "  jepsen run --workload deliver --nemesis kill,power --time 2m\n  jepsen run --workload all --nemesis \"isolate leader\" --repeats 20 --hold 2s\n" +
+			"  jepsen run --cluster mine.toml --fill-mailboxes --workload deliver,session --pause 20ms --time 10m",
+		Long: "Run workloads and faults, and judge what happened.\n\n" + ownHelp,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.own.cluster != "" {
+				return runOwn(cmd.Context(), cmd, o)
+			}
+			return run(cmd.Context(), cmd, o)
+		}}
 	o.flags(c.Flags())
 	return c
 }
@@ -47,6 +54,7 @@ type running struct {
 	lab     *lab.Lab
 	cluster *db.Cluster
 	env     *workload.Env
+	print   io.Writer
 }
 
 // run does one whole run, prints the table and tells by its error how it went.
@@ -57,7 +65,7 @@ func run(ctx context.Context, cmd *cobra.Command, o options) error {
 
 // perform does one whole run and prints the table. The error tells how it went, the results what the checkers found, as far as it came to that.
 func perform(ctx context.Context, out io.Writer, o options) (_ []checker.Result, err error) {
-	r := &running{options: o}
+	r := &running{options: o, print: out}
 	if r.loads, r.faults, err = r.parse(); err != nil {
 		return nil, err
 	}
@@ -65,7 +73,9 @@ func perform(ctx context.Context, out io.Writer, o options) (_ []checker.Result,
 		return nil, exitError{3, errors.Join(err, r.close())}
 	}
 	fmt.Fprintf(out, "seed %d, results in %s\n", r.seed, r.dir)
-	err = r.drive(ctx)
+	if err = r.fillMail(ctx); err == nil {
+		err = r.drive(ctx)
+	}
 	err = errors.Join(err, r.cluster.CollectLogs(r.dir), r.history.Flush(), r.close())
 	results, reportErr := report(out, r.history.History(), r.dir, r.porcupine)
 	return results, verdict(results, errors.Join(err, reportErr))
@@ -159,7 +169,7 @@ func namespaces(name string) (lab.Namespaces, error) {
 
 // populate makes accounts and what the workloads need.
 func (r *running) populate(ctx context.Context) error {
-	r.env = &workload.Env{Nodes: r.cluster.Clients, Dialer: r.lab, Admin: r.admin, History: r.history, Seed: r.seed, Log: r.log}
+	r.env = &workload.Env{Nodes: r.cluster.Clients, Dialer: r.lab, Admin: r.admin, History: r.history, Seed: r.seed, Log: r.log, Pause: r.pause}
 	admin := r.cluster.Nodes()[0].Admin()
 	if err := admin.AddDomain(ctx, "example.test"); err != nil {
 		return err
@@ -202,7 +212,7 @@ func (r *running) drive(ctx context.Context) error {
 		}
 	}
 	t := &nemesis.Target{Cluster: r.cluster, Lab: r.lab, Rand: rand.New(rand.NewPCG(r.seed, 1)), History: r.history, Logger: r.log, OldBin: r.oldBin}
-	err := nemesis.Run(clients, t, r.faults, nemesis.Schedule{Hold: r.hold, Quiet: r.quiet, Heal: r.heal, Most: r.most, Repeats: r.repeats, Pairs: r.pairs})
+	err := nemesis.Run(clients, t, r.faults, nemesis.Schedule{Hold: r.hold, Quiet: r.quiet, Heal: r.heal, Most: r.most, Repeats: r.repeats, Pairs: r.pairs, Lead: r.lead})
 	if r.repeats > 0 || err != nil {
 		stop()
 	}
