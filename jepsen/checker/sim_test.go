@@ -380,6 +380,7 @@ func (s *sim) finish() {
 			s.h.Notes = append(s.h.Notes, history.Note{At: s.now, Node: fmt.Sprintf("n%d", n), Kind: "hash", Index: index, Text: fmt.Sprint("h", index)})
 		}
 	}
+	s.h.Faults = append(s.h.Faults, history.Fault{Name: "disk full on one", Nodes: []string{"n2"}, Start: s.now, End: s.now, Ends: true})
 	s.h.Notes = append(s.h.Notes, history.Note{At: s.now, Node: "n1", Kind: "log", Text: "level=info msg=\"invariants hold\" pkg=state"},
 		history.Note{At: s.now, Node: "n2", Kind: "ended", Text: "panic: the log's disk is full, as planned"})
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +52,7 @@ func (s *IMAP) Refresh(ctx context.Context) (box *history.Mailbox, err error) {
 	return box, reading(err)
 }
 
-// LookWhole is Look, and checks the bytes of all messages.
+// LookWhole is Look, and checks the bytes of all messages: also that there are any, and that they are those of the message that Look showed.
 func (s *IMAP) LookWhole(ctx context.Context, mailbox string) (*history.Mailbox, []Corruption, error) {
 	box, err := s.Look(ctx, mailbox)
 	if err != nil || len(box.Messages) == 0 {
@@ -61,13 +62,33 @@ func (s *IMAP) LookWhole(ctx context.Context, mailbox string) (*history.Mailbox,
 	for _, m := range box.Messages {
 		uids.AddNum(imap.UID(m.UID))
 	}
+	before := s.news()
 	defer s.c.begin(ctx, s.o.Whole)()
 	found, err := s.bodies(uids)
 	if err != nil {
 		return nil, nil, failed(fmt.Errorf("read the bodies at %s: %w", s.node, err))
 	}
-	return box, found, nil
+	return box, compare(box, found, s.news().went == before.went), nil
 }
+
+// compare finds what is wrong with the bodies of a mailbox that was read. One that was not shown is missing, unless messages went meanwhile.
+func compare(box *history.Mailbox, found map[uint32]body, stayed bool) (bad []Corruption) {
+	for _, m := range box.Messages {
+		b, shown := found[m.UID]
+		switch {
+		case !shown && stayed:
+			bad = append(bad, Corruption{UID: m.UID, ID: m.ID, Err: errNoBody})
+		case shown && b.err != nil:
+			bad = append(bad, Corruption{UID: m.UID, ID: m.ID, Err: b.err})
+		case shown && b.id != m.ID:
+			bad = append(bad, Corruption{UID: m.UID, ID: m.ID, Err: fmt.Errorf("message %q has the body of %q", m.ID, b.id)})
+		}
+	}
+	return bad
+}
+
+// errNoBody is a message without bytes.
+var errNoBody = errors.New("the server shows the message, and not its bytes")
 
 // reading: an operation that changes nothing and shows nothing has not happened.
 func reading(err error) error {
@@ -168,11 +189,12 @@ func newest(list []history.Message) (highest uint64) {
 // messages fetches all messages of the selected mailbox.
 func (s *IMAP) messages() ([]history.Message, error) {
 	id := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: []string{IDField}, Peek: true}
-	cmd := s.imap.Fetch(imap.UIDSet{{Start: 1}}, &imap.FetchOptions{UID: true, Flags: true, ModSeq: s.condstore, BodySection: []*imap.FetchItemBodySection{id}})
-	found, err := cmd.Collect()
+	fetch := s.imap.Fetch(imap.UIDSet{{Start: 1}}, &imap.FetchOptions{UID: true, Flags: true, ModSeq: s.condstore, BodySection: []*imap.FetchItemBodySection{id}})
+	found, err := fetch.Collect()
 	if err != nil {
 		return nil, err
 	}
+	slices.SortFunc(found, func(a, b *imapclient.FetchMessageBuffer) int { return cmp.Compare(a.SeqNum, b.SeqNum) }) // UIDs must ascend by it: the checker looks
 	list := make([]history.Message, 0, len(found))
 	for _, m := range found {
 		header := m.FindBodySection(id)
@@ -181,7 +203,6 @@ func (s *IMAP) messages() ([]history.Message, error) {
 		}
 		list = append(list, history.Message{UID: uint32(m.UID), ID: field(header, IDField), Flags: flagNames(m.Flags), ModSeq: m.ModSeq})
 	}
-	slices.SortFunc(list, func(a, b history.Message) int { return int(int64(a.UID) - int64(b.UID)) })
 	return list, nil
 }
 
@@ -196,26 +217,31 @@ func flagNames(flags []imap.Flag) []string {
 	return names
 }
 
-// bodies reads messages whole, one after the other.
-func (s *IMAP) bodies(uids imap.UIDSet) ([]Corruption, error) {
+// body is what Check says of the bytes of a message.
+type body struct {
+	id  string
+	err error
+}
+
+// bodies reads messages whole, one after the other; by their UIDs.
+func (s *IMAP) bodies(uids imap.UIDSet) (map[uint32]body, error) {
 	cmd := s.imap.Fetch(uids, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}}})
-	var found []Corruption
+	found := map[uint32]body{}
 	for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
-		bad, err := checkMessage(msg)
+		uid, raw, err := readMessage(msg)
 		if err != nil {
 			_ = cmd.Close() // the first error counts
 			return nil, err
 		}
-		if bad != nil {
-			found = append(found, *bad)
+		if raw != nil { // else it tells flags
+			id, err := Check(raw)
+			found[uid] = body{id, err}
 		}
 	}
 	return found, cmd.Close()
 }
 
-func checkMessage(msg *imapclient.FetchMessageData) (*Corruption, error) {
-	var uid uint32
-	var raw []byte
+func readMessage(msg *imapclient.FetchMessageData) (uid uint32, raw []byte, err error) {
 	for item := msg.Next(); item != nil; item = msg.Next() {
 		switch item := item.(type) {
 		case imapclient.FetchItemDataUID:
@@ -224,18 +250,10 @@ func checkMessage(msg *imapclient.FetchMessageData) (*Corruption, error) {
 			if item.Literal == nil {
 				continue
 			}
-			var err error
 			if raw, err = io.ReadAll(item.Literal); err != nil {
-				return nil, err
+				return 0, nil, err
 			}
 		}
 	}
-	if raw == nil {
-		return nil, nil // only flags
-	}
-	id, err := Check(raw)
-	if err != nil {
-		return &Corruption{UID: uid, ID: id, Err: err}, nil
-	}
-	return nil, nil
+	return uid, raw, nil
 }

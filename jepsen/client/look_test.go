@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -129,20 +130,25 @@ func TestRefresh(t *testing.T) {
 
 func TestLookWholeFindsWhatIsCorrupt(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	good, bad := Message("good", "a@example.test", 3000, rng), Message("bad", "a@example.test", 3000, rng)
+	good, bad, other := Message("good", "a@example.test", 3000, rng), Message("bad", "a@example.test", 3000, rng), Message("other", "a@example.test", 3000, rng)
 	bad[len(bad)-100] ^= 1
 	stored := func(seq, uid string, raw []byte) string {
 		raw = append([]byte("Received: by here\r\n"), raw...)
 		return "* " + seq + " FETCH (UID " + uid + " BODY[] {" + strconv.Itoa(len(raw)) + "}\r\n" + string(raw) + ")"
 	}
 	s := dialTest(t, testOptions(), imapServer(t, "CONDSTORE", selected("9", "77"),
-		imapStep{fetchAll, lines(told(1, 3, 70, "", "good"), told(2, 8, 77, "", "bad"), "TAG OK done")},
-		imapStep{"UID FETCH 3,8 (UID BODY.PEEK[])", func(p *peer, tag string) {
-			p.say(stored("1", "3", good), stored("2", "8", bad), tag+" OK done")
+		imapStep{fetchAll, lines(told(1, 3, 70, "", "good"), told(2, 4, 77, "", "bad"), told(3, 5, 77, "", "swapped"), told(4, 6, 77, "", "none"), told(5, 7, 77, "", "nil"), "TAG OK done")},
+		imapStep{"UID FETCH 3:7 (UID BODY.PEEK[])", func(p *peer, tag string) {
+			p.say(stored("1", "3", good), stored("2", "4", bad), stored("3", "5", other), "* 5 FETCH (UID 7 BODY[] NIL)", tag+" OK done")
 		}}))
 	got, corrupt, err := s.LookWhole(t.Context(), "box")
-	if err != nil || len(got.Messages) != 2 || len(corrupt) != 1 || corrupt[0].UID != 8 || corrupt[0].ID != "bad" || corrupt[0].Err == nil {
-		t.Errorf("%+v, %+v, %v", got, corrupt, err)
+	if err != nil || len(got.Messages) != 5 || len(corrupt) != 4 {
+		t.Fatalf("%+v, %+v, %v", got, corrupt, err)
+	}
+	for i, id := range []string{"bad", "swapped", "none", "nil"} {
+		if c := corrupt[i]; c.ID != id || c.UID != uint32(4+i) || c.Err == nil {
+			t.Errorf("%+v, want %s", c, id)
+		}
 	}
 }
 
@@ -166,7 +172,9 @@ func TestMessageCanBeChecked(t *testing.T) {
 		if id, err := Check(append([]byte("Received: x\r\n"), msg...)); id != "m1" || err != nil {
 			t.Errorf("with a trace: %q, %v", id, err)
 		}
-		for name, other := range map[string][]byte{"cut": msg[:len(msg)-2], "longer": append(msg[:len(msg):len(msg)], 'x'), "without a body": msg[:100+strings.Index(string(msg), SumField)]} {
+		for name, other := range map[string][]byte{"cut": msg[:len(msg)-2], "longer": append(msg[:len(msg):len(msg)], 'x'),
+			"without a body":  msg[:strings.Index(string(msg), "\r\n\r\n")],
+			"another subject": bytes.Replace(msg, []byte("Subject: "), []byte("Subject:  "), 1), "without a sum": msg[bytes.IndexByte(msg, '\n')+1:]} {
 			if id, err := Check(other); id != "m1" || err == nil {
 				t.Errorf("%s: %q, %v", name, id, err)
 			}

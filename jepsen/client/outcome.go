@@ -47,6 +47,15 @@ func IsAuth(err error) bool {
 	return errors.As(err, &op) && op.Auth
 }
 
+// IsRefusal tells whether the server answered, and the answer was no.
+func IsRefusal(err error) bool {
+	var mail *gosmtp.SMTPError
+	var mailbox *imap.Error
+	var admin *AdminError
+	var pop *POP3Error
+	return errors.As(err, &mail) || errors.As(err, &mailbox) || errors.As(err, &admin) || errors.As(err, &pop)
+}
+
 // failed makes an error of what cannot have happened.
 func failed(err error) error {
 	if err == nil {

@@ -5,8 +5,8 @@ import (
 	"regexp"
 )
 
-// broken finds lines that no fault excuses: a panic, a data race, an invariant that does not hold.
-var broken = regexp.MustCompile(`(?i)^panic: |^fatal error: |DATA RACE|invariant|^goroutine \d+ \[`)
+// broken finds lines that no fault excuses: a panic, also one that the program caught and logged, a data race, an invariant that does not hold.
+var broken = regexp.MustCompile(`(?i)\bpanic\b|^fatal error: |DATA RACE|invariant|^goroutine \d+ \[`)
 
 // suspicious are the lines of a log that a checker shall see, each kind of trace by its first line.
 func suspicious(log []byte) []string {

@@ -60,7 +60,7 @@ type Mailbox struct {
 	UIDNext       uint32    `json:"uidnext"`
 	HighestModSeq uint64    `json:"highestmodseq,omitempty"` // 0: the server did not tell
 	Final         bool      `json:"final,omitempty"`         // read after all faults were healed and the cluster was quiet
-	Messages      []Message `json:"messages"`                // in the order of their UIDs
+	Messages      []Message `json:"messages"`                // in the order of their sequence numbers, which must be that of their UIDs
 }
 
 // Message is one message in a read.
@@ -78,6 +78,8 @@ type Fault struct {
 	Start  time.Duration `json:"start"`
 	End    time.Duration `json:"end"` // when it was over or healed
 	Detail string        `json:"detail,omitempty"`
+	Ends   bool          `json:"ends,omitempty"`  // the nodes that it hit may end by themselves, until the next fault
+	Error  string        `json:"error,omitempty"` // why it was not caused as planned, or only in part
 }
 
 // Note is something else that a reader or a checker should know of a node: its state hash, a line of its log, that it ended.

@@ -171,6 +171,12 @@ func oneDiskOfAllLost(ctx context.Context, t *Target) (Done, error) {
 	n := t.Cluster.Random(t.Rand)
 	d := Done{Nodes: nameList(t.Cluster.Nodes()), Detail: "the disk of " + n.Name() + " is lost"}
 	var undo []func()
+	quicker := func() {
+		for _, back := range undo {
+			back()
+		}
+	}
+	d.Undo = func(context.Context) error { quicker(); return nil } // if it does not come to the end
 	for _, o := range others(t, n) {
 		back, err := o.Volume().Inject(disk.SlowSync(disk.Bodies, time.Second))
 		if err != nil {
@@ -179,12 +185,10 @@ func oneDiskOfAllLost(ctx context.Context, t *Target) (Done, error) {
 		undo = append(undo, back)
 	}
 	pause(ctx, 2*time.Second+t.upTo(2000))
-	if d, err := power(t, t.Cluster.Nodes()...); err != nil {
+	if _, err := power(t, t.Cluster.Nodes()...); err != nil {
 		return d, err
 	}
-	for _, back := range undo {
-		back()
-	}
+	quicker()
 	for _, o := range others(t, n) {
 		if err := o.Start(ctx); err != nil {
 			return d, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"time"
 
 	"github.com/quorumail/quorumail/jepsen/clock"
@@ -54,19 +55,20 @@ func onClock(name string, draw func(*rand.Rand) spoiling) Fault {
 			return d, err
 		}
 		ctx, stop := context.WithCancel(ctx)
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			_ = s.run(ctx, c) // it fails when the process ends, which is another fault's doing
-		}()
+		ended := make(chan error, 1)
+		go func() { ended <- s.run(ctx, c) }()
 		d.Undo = func(context.Context) error {
 			stop()
-			<-ended
-			if n.PID() != pid {
-				return c.Close()
-			}
-			return errors.Join(c.Reset(), c.Close())
+			return errors.Join(unlessDone(<-ended), unlessDone(c.Reset()), c.Close())
 		}
 		return d, nil
 	}}
+}
+
+// unlessDone makes nothing of the end of the process, which is another fault's doing: its clock went with it.
+func unlessDone(err error) error {
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
 }

@@ -23,34 +23,37 @@ func diskFaults() []Fault {
 		onOneDisk("no space at all", disk.NoSpace(disk.All)),
 		onOneDisk("slow disk", disk.SlowSync(disk.All, 200*time.Millisecond)),
 		onOneDisk("reads of bodies get bits wrong", disk.FlipRead(disk.Bodies, 0.2)),
-		{Name: "disk full on one", Family: "disk", Inject: func(_ context.Context, t *Target) (Done, error) {
+		{Name: "disk full on one", Family: "disk", Ends: true, Inject: func(_ context.Context, t *Target) (Done, error) {
 			return fill(t.Cluster.Random(t.Rand))
 		}},
-		{Name: "disk full on all", Family: "disk", Heavy: true, Inject: func(_ context.Context, t *Target) (Done, error) {
+		{Name: "disk full on all", Family: "disk", Heavy: true, Ends: true, Inject: func(_ context.Context, t *Target) (Done, error) {
 			return fill(t.Cluster.Nodes()...)
 		}},
 	}
 }
 
 func onLeaderDisk(name string, f disk.Fault) Fault {
-	return Fault{Name: name, Family: "disk", Damages: true, Inject: func(ctx context.Context, t *Target) (Done, error) {
+	return Fault{Name: name, Family: "disk", Damages: damages(f), Ends: true, Inject: func(ctx context.Context, t *Target) (Done, error) {
 		n, err := t.Cluster.WaitLeader(ctx)
 		if err != nil {
 			return Done{}, err
 		}
-		return inject(n, f)
+		return inject(t, n, f)
 	}}
 }
 
 func onOneDisk(name string, f disk.Fault) Fault {
-	return Fault{Name: name, Family: "disk", Damages: true, Inject: func(_ context.Context, t *Target) (Done, error) {
-		return inject(t.Cluster.Random(t.Rand), f)
+	return Fault{Name: name, Family: "disk", Damages: damages(f), Ends: true, Inject: func(_ context.Context, t *Target) (Done, error) {
+		return inject(t, t.Cluster.Random(t.Rand), f)
 	}}
 }
 
-// inject spoils a node's disk. When a node's disk failed, whatever its files held in the kernel's memory is of no more worth: undoing it is
-// killing the process, losing what was not synced, and letting the general healing start it again.
-func inject(n *db.Node, f disk.Fault) (Done, error) {
+// damages: what a disk forgot, or wrote by half, may cost the node its data; one that is slow, full, or cannot be read for a while may not.
+func damages(f disk.Fault) bool { return f.Rule.Forget || f.Rule.Short }
+
+// inject spoils a node's disk. A node that ended of it loses what was not synced; and so does one that goes on although its disk forgot
+// something, for only then it shows whether it noticed. The general healing starts it again.
+func inject(t *Target, n *db.Node, f disk.Fault) (Done, error) {
 	d := Done{Nodes: []string{n.Name()}, Detail: f.Name}
 	undo, err := n.Volume().Inject(f)
 	if err != nil {
@@ -58,11 +61,10 @@ func inject(n *db.Node, f disk.Fault) (Done, error) {
 	}
 	d.Undo = func(context.Context) error {
 		undo()
-		if n.Alive() {
+		if n.Alive() && !f.Rule.Forget {
 			return nil
 		}
-		_, err := n.Volume().Restore()
-		return err
+		return t.Cluster.CutPower(n)
 	}
 	return d, nil
 }

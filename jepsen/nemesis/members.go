@@ -14,7 +14,7 @@ func memberFaults() []Fault {
 	return []Fault{
 		{Name: "wipe and replace", Family: "process", Heavy: true, Inject: wipe},
 		{Name: "join and leave", Family: "process", Heavy: true, Inject: joinAndLeave},
-		{Name: "kill during join", Family: "process", Heavy: true, Inject: killDuringJoin},
+		{Name: "kill during join", Family: "process", Heavy: true, Ends: true, Inject: killDuringJoin},
 	}
 }
 
@@ -52,7 +52,7 @@ func joinAndLeave(ctx context.Context, t *Target) (Done, error) {
 // killDuringJoin kills the node that joins, and whoever leads, while it does.
 func killDuringJoin(ctx context.Context, t *Target) (Done, error) {
 	n := t.Cluster.Random(t.Rand)
-	d := Done{Nodes: []string{n.Name()}}
+	d := Done{Nodes: []string{n.Name()}} // one whose join breaks off may end
 	again := make(chan error, 1)
 	joining, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

@@ -41,6 +41,7 @@ type Fault struct {
 	// Damages says that the fault may cost a node its data: it may refuse to go on, and be replaced afterwards. After any other fault that is
 	// a broken promise.
 	Damages bool
+	Ends    bool // the nodes that it hits may end by themselves, with a reason; one that Damages may, too. After any other fault that is a broken promise
 	Inject  func(ctx context.Context, t *Target) (Done, error)
 }
 
@@ -142,18 +143,19 @@ func onePeriod(ctx context.Context, t *Target, faults []Fault, s Schedule) error
 	for _, f := range faults {
 		at := t.History.Now()
 		done, err := f.Inject(doing, t)
+		if done.Undo != nil {
+			undo = append(undo, done.Undo) // also of what was left half done
+		}
 		if errors.Is(err, ErrNotHere) {
 			t.Logger.Info("left out", "fault", f.Name, "err", err)
 			continue
 		}
-		if done.Undo != nil {
-			undo = append(undo, done.Undo)
-		}
 		t.Logger.Info("fault", "name", f.Name, "nodes", strings.Join(done.Nodes, ","), "detail", done.Detail, "err", err)
+		fault := history.Fault{Name: f.Name, Nodes: done.Nodes, Start: at, Detail: done.Detail, Ends: f.Ends || f.Damages}
 		if err != nil {
-			done.Detail = strings.TrimSpace(done.Detail + " " + err.Error())
+			fault.Error = err.Error()
 		}
-		running = append(running, history.Fault{Name: f.Name, Nodes: done.Nodes, Start: at, Detail: done.Detail})
+		running = append(running, fault)
 		if errors.Is(err, ErrLost) {
 			lost = err
 			break

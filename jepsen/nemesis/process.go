@@ -101,15 +101,19 @@ func stand(n *db.Node) Done {
 	return Done{Nodes: []string{n.Name()}, Undo: func(context.Context) error { n.Resume(); return nil }}
 }
 
-// restart stops a node politely and starts it again at once.
+// restart stops nodes politely, one after the other, and starts each again at once. The general healing waits for the last one: beside
+// another fault it may not be ready before.
 func restart(ctx context.Context, nodes ...*db.Node) (Done, error) {
 	d := Done{Nodes: nameList(nodes)}
-	for _, n := range nodes {
+	for i, n := range nodes {
 		if err := n.Stop(ctx); err != nil {
 			return d, err
 		}
 		if err := n.Start(ctx); err != nil {
 			return d, err
+		}
+		if i == len(nodes)-1 {
+			break
 		}
 		if err := n.WaitReady(ctx); err != nil {
 			return d, err

@@ -11,9 +11,9 @@ import (
 // resourceFaults leave a process less than it needs.
 func resourceFaults() []Fault {
 	return []Fault{
-		onResources("CPU starved", lab.Limits{CPU: 0.1}),
-		onResources("memory limited", lab.Limits{MemoryBytes: 48 << 20}),
-		onResources("few file descriptors", lab.Limits{OpenFiles: 64}),
+		onResources("CPU starved", lab.Limits{CPU: 0.1}, false),
+		onResources("memory limited", lab.Limits{MemoryBytes: 48 << 20}, true), // the kernel may kill it
+		onResources("few file descriptors", lab.Limits{OpenFiles: 64}, true),
 		{Name: "CPU of leader starved", Family: "resources", Inject: func(ctx context.Context, t *Target) (Done, error) {
 			n, err := t.Cluster.WaitLeader(ctx)
 			if err != nil {
@@ -24,8 +24,8 @@ func resourceFaults() []Fault {
 	}
 }
 
-func onResources(name string, what lab.Limits) Fault {
-	return Fault{Name: name, Family: "resources", Inject: func(_ context.Context, t *Target) (Done, error) {
+func onResources(name string, what lab.Limits, ends bool) Fault {
+	return Fault{Name: name, Family: "resources", Ends: ends, Inject: func(_ context.Context, t *Target) (Done, error) {
 		return limit(t, t.Cluster.Random(t.Rand), what)
 	}}
 }

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -70,13 +71,13 @@ func perform(ctx context.Context, out io.Writer, o options) (_ []checker.Result,
 		return nil, err
 	}
 	if err := r.open(ctx); err != nil {
-		return nil, exitError{3, errors.Join(err, r.close())}
+		return nil, exitError{3, errors.Join(fmt.Errorf("prepare the run, whose logs are in %q: %w", r.dir, err), r.close())}
 	}
 	fmt.Fprintf(out, "seed %d, results in %s\n", r.seed, r.dir)
 	if err = r.fillMail(ctx); err == nil {
 		err = r.drive(ctx)
 	}
-	err = errors.Join(err, r.cluster.CollectLogs(r.dir), r.history.Flush(), r.close())
+	err = errors.Join(err, r.close())
 	results, reportErr := report(out, r.history.History(), r.dir, r.porcupine)
 	return results, verdict(results, errors.Join(err, reportErr))
 }
@@ -230,16 +231,30 @@ func (r *running) drive(ctx context.Context) error {
 func (r *running) final(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	if _, err := r.cluster.Heal(ctx); err != nil {
-		r.history.Note(history.Note{At: r.history.Now(), Kind: "unhealed", Text: "in the end: " + err.Error()})
+	replaced, err := r.cluster.Heal(ctx)
+	if len(replaced) > 0 {
+		err = errors.Join(err, fmt.Errorf("data were lost at %s, after all faults were healed", strings.Join(replaced, ", ")))
+	}
+	if err != nil {
+		r.unhealed(err)
 		return fmt.Errorf("the cluster is not whole in the end: %w", err)
 	}
+	var errs []error
 	for _, w := range r.loads {
 		if err := w.Final(ctx, r.env); err != nil {
-			return fmt.Errorf("read everything of %s: %w", w.Name(), err)
+			err = fmt.Errorf("read everything of %s: %w", w.Name(), err)
+			errs = append(errs, err)
+			if client.IsRefusal(err) {
+				r.unhealed(err) // a cluster that is whole does not show what it has: that is no fault of the run
+			}
 		}
 	}
-	return r.compare(ctx)
+	return errors.Join(append(errs, r.compare(ctx))...)
+}
+
+// unhealed notes what is not as it should be though all faults were healed.
+func (r *running) unhealed(err error) {
+	r.history.Note(history.Note{At: r.history.Now(), Kind: "unhealed", Text: "in the end: " + err.Error()})
 }
 
 // compare notes every node's state hash at an index that all have in common, and lets each verify its own copy.
@@ -267,21 +282,28 @@ func (r *running) compare(ctx context.Context) error {
 		}
 	}
 	for _, n := range r.cluster.Nodes() {
-		if err := n.Admin().Check(ctx); err != nil {
+		err := n.Admin().Check(ctx)
+		if err != nil && !client.IsRefusal(err) {
+			return fmt.Errorf("let %s verify its copy: %w", n.Name(), err)
+		}
+		if err != nil {
 			r.history.Note(history.Note{At: r.history.Now(), Node: n.Name(), Kind: "log", Text: "invariant: check says: " + err.Error()})
 		}
 	}
 	return nil
 }
 
-// close ends and removes everything that the run made, but its results.
+// close keeps the logs, and ends and removes everything that the run made, but its results.
 func (r *running) close() error {
 	var errs []error
 	if r.cluster != nil {
-		errs = append(errs, r.cluster.Close())
+		errs = append(errs, r.cluster.CollectLogs(r.dir), r.cluster.Close())
 	}
 	if r.lab != nil {
 		errs = append(errs, r.lab.Close())
+	}
+	if r.history != nil {
+		errs = append(errs, r.history.Flush())
 	}
 	if r.file != nil {
 		errs = append(errs, r.file.Close())

@@ -53,6 +53,7 @@ func facts(r checker.Result) string {
 
 // printFaults prints, per kind of fault, how long clients could not write.
 func printFaults(w io.Writer, h *history.History) {
+	printNotCaused(w, h)
 	gaps := checker.Availability(h)
 	spreads := checker.Quantiles(gaps)
 	if len(spreads) == 0 {
@@ -80,4 +81,22 @@ func p99(s checker.Spans) string {
 		return "-"
 	}
 	return s.P99.Round(100 * time.Microsecond).String()
+}
+
+// printNotCaused prints what a run was to cause and did not, and what went otherwise than planned: none of it is proven.
+func printNotCaused(w io.Writer, h *history.History) {
+	var never []string
+	for _, name := range h.Run.Nemesis {
+		if !slices.ContainsFunc(h.Faults, func(f history.Fault) bool { return f.Name == name }) {
+			never = append(never, name)
+		}
+	}
+	if len(never) > 0 {
+		fmt.Fprintf(w, "\nfaults that were not caused: %s\n", strings.Join(never, ", "))
+	}
+	for _, f := range h.Faults {
+		if f.Error != "" {
+			fmt.Fprintf(w, "not as planned: %s at %v: %s\n", f.Name, f.Start.Round(time.Millisecond), f.Error)
+		}
+	}
 }
