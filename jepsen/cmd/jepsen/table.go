@@ -63,14 +63,14 @@ func printFaults(w io.Writer, h *history.History) {
 	for _, f := range h.Faults {
 		total += f.End - f.Start
 	}
-	fmt.Fprintf(w, "\n%-44s %5s %11s %11s %11s %11s %7s\n", "fault", "times", "median gap", "longest gap", "p99 before", "p99 during", "failed")
+	fmt.Fprintf(w, "\n%-44s %5s %11s %11s %11s %11s %7s  %s\n", "fault", "times", "median gap", "longest gap", "p99 before", "p99 during", "failed", "target")
 	took := checker.Latencies(h) // sorted as the spreads are
 	for i, s := range spreads {
-		fmt.Fprintf(w, "%-44s %5d %11v %11v %11s %11s %7d\n", s.Fault, s.Faults, s.Median.Round(time.Millisecond), s.Worst.Round(time.Millisecond),
-			p99(took[i].Before), p99(took[i].During), s.FailedOps)
+		fmt.Fprintf(w, "%-44s %5d %11v %11v %11s %11s %7d  %s\n", s.Fault, s.Faults, s.Median.Round(time.Millisecond), s.Worst.Round(time.Millisecond),
+			p99(took[i].Before), p99(took[i].During), s.FailedOps, aim(s))
 	}
 	fmt.Fprintf(w, "%v of faults in all; a gap is the longest time without an acknowledged write around a fault; p99 is of the durations of acknowledged writes, before\n"+
-		"it and in it; failed are operations that failed although they were tried again\n", total.Round(time.Second))
+		"it and in it; failed are operations that failed although they were tried again; a target is of the gaps' median and longest on a quiet machine, * is missed\n", total.Round(time.Second))
 }
 
 // fewWrites have no p99 worth telling.
