@@ -1,8 +1,17 @@
 package regress
 
+import "time"
+
 // All are the bugs that were found, the latest one last.
 func All() []Entry {
 	return []Entry{
+		{
+			Name: "short lease",
+			What: "Leaders stepped down although all nodes were well: on a busy machine followers were held up for 130 to 190 ms, the lease was half the heartbeat " +
+				"timeout, 125 ms, and everybody waited for an election, in every second rolling restart (ADR 0004).",
+			Args:   []string{"--workload=deliver", "--nemesis=rolling restart", "--repeats=8", "--hold=1s", "--quiet=0.5", "--processes=4", "--accounts=8", "--seed=411"},
+			Broken: "ac77dd3", Fixed: "e5c02f3", MedianGap: 330 * time.Millisecond,
+		},
 		{
 			Name: "stood still",
 			What: "A node that had been stopped (SIGSTOP, a moved virtual machine) for more than three seconds while it wrote its log took its disk for hanging, " +

@@ -34,7 +34,7 @@ func TestEntriesAreComplete(t *testing.T) {
 
 func TestJudgeHoldsTheLimits(t *testing.T) {
 	results := []checker.Result{
-		{Checker: "availability", Figures: map[string]time.Duration{"longest gap": 450 * time.Millisecond}},
+		{Checker: "availability", Figures: map[string]time.Duration{"longest gap": 2 * time.Second, "median gap, rolling restart": 450 * time.Millisecond}},
 		{Checker: "logs", Counts: map[string]int{"ended": 2}},
 	}
 	for _, c := range []struct {
@@ -43,10 +43,10 @@ func TestJudgeHoldsTheLimits(t *testing.T) {
 		want int
 	}{
 		{"no limits", Entry{}, 0},
-		{"kept", Entry{Gap: 500 * time.Millisecond}, 0},
-		{"too long", Entry{Gap: 400 * time.Millisecond}, 1},
+		{"kept", Entry{MedianGap: 500 * time.Millisecond}, 0},
+		{"too long", Entry{MedianGap: 400 * time.Millisecond}, 1},
 		{"ended", Entry{NoEnds: true}, 1},
-		{"both", Entry{Gap: time.Millisecond, NoEnds: true}, 2},
+		{"both", Entry{MedianGap: time.Millisecond, NoEnds: true}, 2},
 	} {
 		if got := c.e.Judge(results); len(got) != c.want {
 			t.Errorf("%s: %q", c.name, got)
