@@ -244,6 +244,7 @@ func (n *Node) Close() error {
 	for _, c := range callers {
 		c.Close()
 	}
+	n.cfg.Port.Wait() // whoever comes in asks the state, which is closed next
 	n.wg.Wait()
 	return errors.Join(err, n.log.Close())
 }

@@ -141,6 +141,14 @@ func (p *Port) Handle(proto string, h func(Conn)) {
 
 // Serve accepts until Close.
 func (p *Port) Serve() {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
+	p.running.Add(1) // under the lock, so that Wait, which comes after Close, counts it
+	p.mu.Unlock()
+	defer p.running.Done()
 	for {
 		c, err := p.listener.Accept()
 		if err != nil {
@@ -397,3 +405,6 @@ func (p *Port) Close() {
 	p.mu.Unlock()
 	p.listener.Close()
 }
+
+// Wait waits, after Close, until nobody serves a connection any more or is asked whether a node may connect: what they use can be closed then.
+func (p *Port) Wait() { p.running.Wait() }

@@ -409,3 +409,33 @@ func TestNoGoroutineStaysBehind(t *testing.T) {
 	b.Close()
 	waitFor(t, "every goroutine has ended", func() bool { return runtime.NumGoroutine() <= before })
 }
+
+// A node that connects while the other one stops is asked about in a state that is still open.
+func TestWaitCoversWhoIsBeingAdmitted(t *testing.T) {
+	l := newLab(t)
+	a, b := l.port("a"), l.port("b")
+	asked, answer := make(chan struct{}), make(chan struct{})
+	b.Admit(func(string) error {
+		close(asked)
+		<-answer
+		return errors.New("no")
+	})
+	var dialing sync.WaitGroup
+	defer dialing.Wait()
+	dialing.Go(func() {
+		if c, err := a.Dial(dialCtx(t), ProtoRPC, "b", b.Addr().String()); err == nil {
+			c.Close()
+		}
+	})
+	<-asked
+	b.Close()
+	waited := make(chan struct{})
+	go func() { b.Wait(); close(waited) }()
+	select {
+	case <-waited:
+		t.Error("Wait came back while a node was being admitted")
+	case <-time.After(50 * time.Millisecond): // a Wait that does not wait is back by then
+	}
+	close(answer)
+	<-waited
+}
