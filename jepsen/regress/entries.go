@@ -20,5 +20,12 @@ func All() []Entry {
 				"--disk=ext4", "--seed=5331"}, // a real disk's fsync takes long enough for a write to be under way
 			Broken: "8117761", Fixed: "b46df66", NoEnds: true,
 		},
+		{
+			Name: "closed store",
+			What: "A node that was stopped on a busy machine now and then ended with \"panic: pebble: closed\": a peer connected in that moment, and whether it may " +
+				"was looked up in a store that had been closed.",
+			Args:   []string{"--workload=deliver", "--nemesis=rolling restart", "--repeats=15", "--hold=200ms", "--quiet=0", "--processes=6", "--accounts=8", "--seed=1636"},
+			Broken: "8692e92", Fixed: "81d7666",
+		},
 	}
 }
