@@ -21,7 +21,7 @@ func TestNextPace(t *testing.T) {
 		want       rate.Limit
 	}{
 		{"as at rest", 100 << 20, 5 * ms, 5 * ms, 120 << 20},
-		{"nothing known of the rest", 100 << 20, 500 * ms, 0, 100 << 20},
+		{"nothing known of the rest", 100 << 20, 500 * ms, 0, minPace},
 		{"somewhat slower", 100 << 20, 9 * ms, 5 * ms, 85 << 20},
 		{"much slower", 100 << 20, 12 * ms, 5 * ms, 60 << 20},
 		{"noise", 100 << 20, 1100 * time.Microsecond, 100 * time.Microsecond, 120 << 20},
