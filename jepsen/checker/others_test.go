@@ -1,7 +1,9 @@
 package checker
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/quorumail/quorumail/jepsen/history"
 )
@@ -35,5 +37,38 @@ func TestMailOfOthers(t *testing.T) {
 		if r.Verdict != Failed {
 			t.Errorf("a moved message stays, and %s says %s", r.Checker, r.Verdict)
 		}
+	}
+}
+
+// TestMailOfEarlierRuns costs no time: a mailbox full of it, as a second run on the same cluster finds it, is judged as an empty one is.
+func TestMailOfEarlierRuns(t *testing.T) {
+	const earlier, clients = 200, 6
+	box := "u@example.test/INBOX"
+	var there []history.Message
+	for i := range earlier {
+		there = append(there, history.Message{UID: uint32(i + 1)})
+	}
+	h := &history.History{}
+	for round := range 40 {
+		begin := time.Duration(round+1) * sec
+		for c := range clients { // deliveries by all clients at once, whose order only the read after them tells
+			id := fmt.Sprintf("m%d-%d", round, c)
+			there = append(there, history.Message{UID: uint32(len(there) + 1), ID: id})
+			h.Ops = append(h.Ops, history.Op{Kind: history.Deliver, Process: c, Node: "n1", Box: box, ID: id, Outcome: history.OK, Invoke: begin, Return: begin + sec/2})
+		}
+		h.Ops = append(h.Ops, history.Op{Kind: history.Read, Process: clients, Node: "n1", Box: box, Outcome: history.OK, Invoke: begin + sec/4, Return: begin + sec*3/4,
+			Mailbox: &history.Mailbox{UIDValidity: 1, UIDNext: uint32(len(there) + 1), Final: round == 39, Messages: there[:len(there):len(there)]}})
+	}
+	if r := Linearizable(h, Options{Porcupine: 20 * time.Second}); r.Verdict != Passed || r.Counts["boxes checked"] != 1 {
+		t.Errorf("%s: %s %v", r.Verdict, r.Why, r.Counts)
+	}
+	missing := h.Ops[len(h.Ops)-1].Mailbox
+	missing.Messages = missing.Messages[1:]
+	h.Ops = append(h.Ops, h.Ops[len(h.Ops)-1])
+	last := &h.Ops[len(h.Ops)-1]
+	last.Invoke, last.Return = 50*sec, 51*sec
+	last.Mailbox = &history.Mailbox{UIDValidity: 1, UIDNext: missing.UIDNext, Final: true, Messages: there}
+	if r := Linearizable(h, Options{Porcupine: 20 * time.Second}); r.Verdict != Failed {
+		t.Errorf("a message of an earlier run is away and comes back, and the verdict is %s %s", r.Verdict, r.Why)
 	}
 }

@@ -3,6 +3,8 @@ package checker
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -251,17 +253,43 @@ func (p *patcher) adds(m *mail, attempts []attempt) {
 	}
 }
 
-// strange adds the mail of others: it was there when a read first showed it.
+// strange adds the mail of others: it was there when a read first showed it. What has a lower UID than all of ours, and than the UIDNEXT of
+// every read, came before all that we know of, in the order of the UIDs; to say so spares a search that grows with every such message.
 func (p *patcher) strange() {
-	done := map[uint32]bool{}
+	uids, before := map[uint32]bool{}, p.beforeAll()
 	for _, r := range p.b.reads {
 		for _, msg := range r.Mailbox.Messages {
-			if msg.ID == "" && !done[msg.UID] {
-				done[msg.UID] = true
-				p.op(-1, &input{kind: addMail, uid: msg.UID, id: p.id(""), text: fmt.Sprintf("mail of others as UID %d", msg.UID)}, 0, p.first[msg.UID].seen)
+			if msg.ID == "" {
+				uids[msg.UID] = true
 			}
 		}
 	}
+	for i, uid := range slices.Sorted(maps.Keys(uids)) {
+		var call time.Duration
+		ret := p.first[uid].seen
+		if uid < before {
+			call = time.Duration(i - len(uids))
+			ret = call
+		}
+		p.op(-1, &input{kind: addMail, uid: uid, id: p.id(""), text: fmt.Sprintf("mail of others as UID %d", uid)}, call, ret)
+	}
+}
+
+// beforeAll is the UID below which messages were there before any read and any message of ours.
+func (p *patcher) beforeAll() uint32 {
+	least := uint32(math.MaxUint32)
+	for _, r := range p.b.reads {
+		least = min(least, r.Mailbox.UIDNext)
+		for _, msg := range r.Mailbox.Messages {
+			if msg.ID != "" {
+				least = min(least, msg.UID)
+			}
+		}
+	}
+	for uid := range p.b.byUID {
+		least = min(least, uid)
+	}
+	return least
 }
 
 func (p *patcher) read(r reading) {

@@ -29,13 +29,14 @@ const (
 	restEvery = 12
 	// Of several barriers the median counts, since one alone may meet anything.
 	paceProbes   = 9
+	fewestProbes = 3
 	paceProbeGap = 20 * time.Millisecond
 )
 
 // pacer holds back the repair so that clients notice little of it.
 type pacer struct {
 	barrier func(context.Context) error
-	longest time.Duration // of a rest, in which streams stand still and must not be given up
+	longest time.Duration // of a look, and so of a rest, about: streams that stand still meanwhile must not be given up
 	limiter *rate.Limiter
 
 	mu    sync.Mutex
@@ -129,8 +130,6 @@ func (p *pacer) measureCalm(ctx context.Context) {
 	rest := make(chan struct{})
 	p.setRest(rest)
 	defer func() { p.setRest(nil); close(rest) }()
-	ctx, cancel := context.WithTimeout(ctx, p.longest)
-	defer cancel()
 	if !pause(ctx, 2*paceProbeGap) { // for what is on its way
 		return
 	}
@@ -144,29 +143,37 @@ func (p *pacer) measureCalm(ctx context.Context) {
 	}
 }
 
-// measure is the median time of some barriers; not ok when one failed.
+// measure is the median time of some barriers; of fewer when they take too long. It is not ok when one failed, or there were too few.
 func (p *pacer) measure(ctx context.Context) (took time.Duration, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, p.longest)
+	defer cancel()
 	var all []time.Duration
 	for range paceProbes {
 		start := time.Now()
-		if err := p.barrier(ctx); err != nil {
+		err := p.barrier(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
 			return 0, false
 		}
 		all = append(all, time.Since(start))
-		if !pause(ctx, paceProbeGap) {
-			return 0, false
-		}
+		pause(ctx, paceProbeGap)
+	}
+	if len(all) < fewestProbes {
+		return 0, false
 	}
 	slices.Sort(all)
 	return all[len(all)/2], true
 }
 
-// nextPace is the pace after a look. A millisecond more or less is noise.
+// nextPace is the pace after a look. A millisecond more or less is noise. Where a barrier at rest took too long to be measured (calm is 0),
+// nothing is to spare.
 func nextPace(pace rate.Limit, took, calm time.Duration) rate.Limit {
 	const noise = time.Millisecond
 	switch {
 	case calm == 0:
-		return pace
+		return minPace
 	case took > 2*calm+noise:
 		pace *= 0.6
 	case took > calm+calm/2+noise:

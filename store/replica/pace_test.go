@@ -21,7 +21,7 @@ func TestNextPace(t *testing.T) {
 		want       rate.Limit
 	}{
 		{"as at rest", 100 << 20, 5 * ms, 5 * ms, 120 << 20},
-		{"nothing known of the rest", 100 << 20, 500 * ms, 0, 100 << 20},
+		{"nothing known of the rest", 100 << 20, 500 * ms, 0, minPace},
 		{"somewhat slower", 100 << 20, 9 * ms, 5 * ms, 85 << 20},
 		{"much slower", 100 << 20, 12 * ms, 5 * ms, 60 << 20},
 		{"noise", 100 << 20, 1100 * time.Microsecond, 100 * time.Microsecond, 120 << 20},
@@ -48,9 +48,9 @@ func newLine(bears int64) *line {
 	l.bears.Store(bears)
 	l.p = newPacer(func(context.Context) error {
 		l.barriers.Add(1)
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond) // in the bubble: what a barrier takes at rest
 		if last := l.last.Load(); last != nil && time.Since(*last) < 30*time.Millisecond && float64(l.p.limiter.Limit()) > float64(l.bears.Load()) {
-			time.Sleep(30 * time.Millisecond)
+			time.Sleep(30 * time.Millisecond) // and how much longer when the clients wait, too
 		}
 		return nil
 	}, 2*time.Second)
@@ -120,7 +120,7 @@ func TestRepairWithoutQuorumIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLine(1 << 40)
 		l.p.barrier = func(context.Context) error {
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // in the bubble: a barrier that nobody answers
 			return errors.New("no quorum")
 		}
 		l.run(t, 20*time.Second)

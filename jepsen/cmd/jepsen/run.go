@@ -153,7 +153,7 @@ func (r *running) volume(name string) (disk.Volume, error) {
 	}
 	h := fnv.New64a()
 	h.Write([]byte(name)) // what survives differs from node to node
-	return disk.New(disk.Config{Kind: kind, Dir: filepath.Join(r.work, name, "disk"), Seed: r.seed ^ h.Sum64()})
+	return disk.New(disk.Config{Kind: kind, Dir: filepath.Join(r.work, name, "disk"), SizeBytes: 2<<30 + 2*int64(r.fill), Seed: r.seed ^ h.Sum64()})
 }
 
 func namespaces(name string) (lab.Namespaces, error) {
