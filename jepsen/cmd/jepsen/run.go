@@ -241,6 +241,9 @@ func (r *running) final(ctx context.Context) error {
 		r.unhealed(err)
 		return fmt.Errorf("the cluster is not whole in the end: %w", err)
 	}
+	if nodes, known := r.cluster.Nodes(), r.cluster.Clients(); len(known) < len(nodes) {
+		return fmt.Errorf("only %d of %d nodes can be read: the others' certificates are not known", len(known), len(nodes))
+	}
 	var errs []error
 	for _, w := range r.loads {
 		if err := w.Final(ctx, r.env); err != nil {
