@@ -17,7 +17,8 @@ import (
 // (nobody sent it, or all attempts were refused, or it was there before it was sent), "stale" (a read that began after the
 // acknowledgement does not show it, a later one does), "moved wrong" (a message that was moved is in both mailboxes, or in neither).
 //
-// A mailbox with acknowledged messages of which some node made no final read makes the verdict Unsure: then the run has a fault.
+// A mailbox with acknowledged messages of which some node made no final read makes the verdict Unsure: then the run has a fault; and so does a
+// history in which nothing was acknowledged.
 //
 // Figures are times from an acknowledgement until the message was visible: the invocation of the last read that began afterwards and did
 // not show it, 0 if there is none.
@@ -47,6 +48,9 @@ func deliver(x *index) Result {
 	}
 	d.moves()
 	why := ""
+	if looked > 0 && d.counts["acknowledged"] == 0 {
+		why = fmt.Sprintf("none of %d attempts was acknowledged", looked)
+	}
 	if len(d.unread) > 0 {
 		d.counts["mailboxes never read"] = len(d.unread)
 		why = fmt.Sprintf("no final read of %d mailboxes with acknowledged messages, such as %s", len(d.unread), d.unread[0])

@@ -65,7 +65,8 @@ func mayEnd(faults []history.Fault, ended history.Note) bool {
 	})
 }
 
-// Bodies judges Notes of kind "corrupt": in the final reads every message has the bytes that were sent. Kind of violations: "wrong body".
+// Bodies judges Notes of kind "corrupt": a message that is read whole has the bytes that were sent, at any time, and all of them are read in
+// the end. Kind of violations: "wrong body".
 func Bodies(h *history.History) Result {
 	f := &findings{}
 	reads := 0

@@ -57,3 +57,11 @@ func TestFaultsMustBeCaused(t *testing.T) {
 		t.Errorf("one of two: %+v", r)
 	}
 }
+
+// A run in which nothing was acknowledged cannot lose anything.
+func TestNothingAcknowledgedIsNoProof(t *testing.T) {
+	h := &history.History{Ops: []history.Op{{Kind: history.Deliver, Box: "u@example.test/INBOX", ID: "a", Outcome: history.Fail, Invoke: 1, Return: 2}}}
+	if r := Deliver(h); r.Verdict != Unsure {
+		t.Errorf("%+v", r)
+	}
+}

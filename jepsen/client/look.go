@@ -52,28 +52,38 @@ func (s *IMAP) Refresh(ctx context.Context) (box *history.Mailbox, err error) {
 	return box, reading(err)
 }
 
-// LookWhole is Look, and checks the bytes of all messages: also that there are any, and that they are those of the message that Look showed.
+// LookWhole is Look and Bodies.
 func (s *IMAP) LookWhole(ctx context.Context, mailbox string) (*history.Mailbox, []Corruption, error) {
 	box, err := s.Look(ctx, mailbox)
-	if err != nil || len(box.Messages) == 0 {
-		return box, nil, err
+	if err != nil {
+		return nil, nil, err
+	}
+	corrupt, err := s.Bodies(ctx, box.Messages)
+	return box, corrupt, err
+}
+
+// Bodies reads messages of the selected mailbox whole that a look has just shown, and checks their bytes: that there are any, that they are
+// those that were sent, and those of the message that was shown. After an error the connection is of no more use.
+func (s *IMAP) Bodies(ctx context.Context, list []history.Message) ([]Corruption, error) {
+	if len(list) == 0 {
+		return nil, nil
 	}
 	var uids imap.UIDSet
-	for _, m := range box.Messages {
+	for _, m := range list {
 		uids.AddNum(imap.UID(m.UID))
 	}
 	before := s.news()
 	defer s.c.begin(ctx, s.o.Whole)()
 	found, err := s.bodies(uids)
 	if err != nil {
-		return nil, nil, failed(fmt.Errorf("read the bodies at %s: %w", s.node, err))
+		return nil, failed(fmt.Errorf("read the bodies at %s: %w", s.node, err))
 	}
-	return box, compare(box, found, s.news().went == before.went), nil
+	return compare(list, found, s.news().went == before.went), nil
 }
 
-// compare finds what is wrong with the bodies of a mailbox that was read. One that was not shown is missing, unless messages went meanwhile.
-func compare(box *history.Mailbox, found map[uint32]body, stayed bool) (bad []Corruption) {
-	for _, m := range box.Messages {
+// compare finds what is wrong with the bodies that were read. One that was not shown is missing, unless messages went meanwhile.
+func compare(list []history.Message, found map[uint32]body, stayed bool) (bad []Corruption) {
+	for _, m := range list {
 		b, shown := found[m.UID]
 		switch {
 		case !shown && stayed:

@@ -94,7 +94,8 @@ func laggardLeads(ctx context.Context, t *Target) (Done, error) {
 	return d, nil
 }
 
-// leaveBehind cuts a follower off until the log it lacks may have been cut: the leader has taken more entries than a log keeps.
+// leaveBehind cuts a follower off until the log it lacks must have been cut: the leader has taken more entries than a log keeps. It is an
+// error when the clients do too little for that.
 func leaveBehind(ctx context.Context, t *Target) (leader, follower *db.Node, undo func(context.Context) error, err error) {
 	sw, err := t.network()
 	if err != nil {
@@ -117,12 +118,16 @@ func leaveBehind(ctx context.Context, t *Target) (leader, follower *db.Node, und
 		return leader, follower, undo, err
 	}
 	enough := before.Last + t.Cluster.LogKeeps()
+	last := before.Last
 	for deadline := time.Now().Add(40 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; pause(ctx, 200*time.Millisecond) {
-		if st, err := leader.Status(ctx); err == nil && st.Last > enough {
-			break
+		if st, err := leader.Status(ctx); err == nil {
+			last = st.Last
+		}
+		if last > enough {
+			return leader, follower, undo, nil
 		}
 	}
-	return leader, follower, undo, nil
+	return leader, follower, undo, fmt.Errorf("%s was not left behind: the log grew by %d entries, and keeps %d", follower.Name(), last-before.Last, t.Cluster.LogKeeps())
 }
 
 // forgetful is about a node that lost the end of its log and must not vote as if it had not: one follower is cut off and falls behind, the

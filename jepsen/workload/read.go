@@ -80,9 +80,41 @@ func (p *proc) readAfter(ctx context.Context, n client.Node, m mailboxOf) error 
 	if began.Before(p.nextRead) {
 		return nil
 	}
-	_, err := p.readAt(ctx, n, m, 1)
+	s, err := p.readAt(ctx, n, m, 1)
+	if err == nil {
+		p.sample(ctx, s, m)
+	}
 	p.nextRead = time.Now().Add(readShare * time.Since(began))
 	return err
+}
+
+const (
+	sampled    = 3               // messages whose bodies are read with a mailbox that grows
+	sampleWait = 5 * time.Second // for them
+)
+
+// sample reads a few of the messages in the session's view whole: a disk that gives wrong bytes is noticed only by who reads them. That they
+// cannot be read just now says nothing.
+func (p *proc) sample(ctx context.Context, s *session, m mailboxOf) {
+	var own []history.Message
+	for _, i := range p.rng.Perm(len(s.view.Messages)) {
+		if msg := s.view.Messages[i]; msg.ID != "" && len(own) < sampled {
+			own = append(own, msg)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, sampleWait)
+	defer cancel()
+	corrupt, err := s.Bodies(ctx, own)
+	if err != nil {
+		p.drop(s)
+	}
+	p.noteCorrupt(s.node.Name, m, corrupt)
+}
+
+func (p *proc) noteCorrupt(node string, m mailboxOf, list []client.Corruption) {
+	for _, c := range list {
+		p.env.History.Note(history.Note{At: p.env.History.Now(), Node: node, Kind: "corrupt", Text: fmt.Sprintf("uid %d of %s: %v", c.UID, m, c.Err)})
+	}
 }
 
 // finals are the numbers of the processes that do final reads, downwards.
@@ -159,13 +191,10 @@ func (p *proc) finalRead(ctx context.Context, n client.Node, m mailboxOf) error 
 	seen.Final = true
 	op.Mailbox = seen
 	op.Return, op.Outcome = p.env.History.Now(), history.OK
-	for _, c := range corrupt {
-		text := fmt.Sprintf("uid %d of %s: %v", c.UID, m, c.Err)
-		if op.Error == "" {
-			op.Error = "corrupt: " + text
-		}
-		p.env.History.Note(history.Note{At: op.Return, Node: n.Name, Kind: "corrupt", Text: text})
+	if len(corrupt) > 0 {
+		op.Error = fmt.Sprintf("corrupt: uid %d of %s: %v", corrupt[0].UID, m, corrupt[0].Err)
 	}
+	p.noteCorrupt(n.Name, m, corrupt)
 	p.env.History.Op(op)
 	return nil
 }

@@ -49,6 +49,7 @@ type running struct {
 	faults  []nemesis.Fault
 	dir     string // of the results
 	work    string // of nodes, disks and sockets; removed at the end
+	lock    *os.File
 	log     *slog.Logger
 	file    *os.File
 	history *history.Recorder
@@ -92,7 +93,7 @@ func (r *running) open(ctx context.Context) (err error) {
 			return fmt.Errorf("look for the old program (--old-bin): %w", err)
 		}
 	}
-	if r.work, err = os.MkdirTemp("", "jepsen-"); err != nil {
+	if r.work, r.lock, err = workFolder(os.TempDir()); err != nil {
 		return err
 	}
 	if r.dir = r.out; r.dir == "" {
@@ -111,6 +112,7 @@ func (r *running) open(ctx context.Context) (err error) {
 		level = slog.LevelInfo
 	}
 	r.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	sweepFolders(os.TempDir(), r.log)
 	r.history = history.NewRecorder(r.file, history.Run{Seed: r.seed, Workload: loadNames(r.loads), Nemesis: faultNames(r.faults), Nodes: r.nodes, Time: r.time, Args: r.args(), Version: version(ctx, r.bin)})
 	places, err := namespaces(r.options.lab)
 	if err != nil {
@@ -240,6 +242,9 @@ func (r *running) final(ctx context.Context) error {
 		r.unhealed(err)
 		return fmt.Errorf("the cluster is not whole in the end: %w", err)
 	}
+	if nodes, known := r.cluster.Nodes(), r.cluster.Clients(); len(known) < len(nodes) {
+		return fmt.Errorf("only %d of %d nodes can be read: the others' certificates are not known", len(known), len(nodes))
+	}
 	var errs []error
 	for _, w := range r.loads {
 		if err := w.Final(ctx, r.env); err != nil {
@@ -311,6 +316,9 @@ func (r *running) close() error {
 	}
 	if r.work != "" {
 		errs = append(errs, os.RemoveAll(r.work))
+	}
+	if r.lock != nil {
+		errs = append(errs, r.lock.Close())
 	}
 	return errors.Join(errs...)
 }
