@@ -7,7 +7,7 @@ VERSION   := $(or $(shell git describe --always --dirty 2>/dev/null),devel)
 # Packages that have goroutines; cmd/quorumail is left out, since its tests run whole processes, which the race detector does not see into.
 RACE := $(addsuffix /...,$(addprefix ./,$(wildcard cluster store protocol queue ops jepsen)))
 
-.PHONY: help build run test race fuzz check rfc bench jepsen jepsen-long jepsen-ci jepsen-bites soak proto clean
+.PHONY: help build run test race fuzz check rfc bench jepsen jepsen-long jepsen-ci jepsen-bites jepsen-regress jepsen-build soak proto clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -51,6 +51,13 @@ jepsen-long: jepsen-build ## the same for an hour: every fault, then every pair 
 jepsen-ci: jepsen-build ## kill, partition, power loss and drain for 3 minutes, half of it with a seed that never changes
 	bin/jepsen run --nemesis kill,partition,power,drain --time 80s --processes 3 --hold 3s --seed 1
 	bin/jepsen run --nemesis kill,partition,power,drain --time 80s --processes 3 --hold 3s
+
+jepsen-bites: ## show that builds which lack a safety measure are caught; 5 to 10 minutes
+	@.ci/tools go packages
+	QUORUMAIL_BITES=1 go test -count=1 -timeout 30m -v -run TestBrokenBuildsAreCaught ./jepsen/cmd/jepsen
+
+jepsen-regress: jepsen-build ## runs that once showed a bug
+	bin/jepsen regress
 
 jepsen-build: build
 	@.ci/tools go packages

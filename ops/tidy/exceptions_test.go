@@ -5,6 +5,6 @@ package tidy
 var exceptions = []struct{ rule, path, text, reason string }{
 	{"imports", "store/blob/", "store/kv", "the index of bodies is a local Pebble store, and kv is what opens one"},
 	{"imports", "store/state/", "store/durable", "a restored checkpoint is put in place by a CURRENT file, which must be durable"},
-	{"durable", "jepsen/disk/", "", "a file system renames when it is told to; its backing folder promises nothing"},
+	{"durable", "jepsen/", "", "a file system renames when it is told to, and the tool keeps nothing that must outlast a loss of power"},
 	{"context", "store/state/", "", "Apply cannot be cancelled: half a batch is no state"},
 }
