@@ -20,12 +20,15 @@ func workFolder(parent string) (dir string, held *os.File, err error) {
 	if dir, err = os.MkdirTemp(parent, "jepsen-"); err != nil {
 		return "", nil, err
 	}
-	lock := filepath.Join(dir, lockName)
-	if held, err = os.Create(lock + ".new"); err != nil {
+	if held, err = os.Create(filepath.Join(dir, lockName)); err != nil {
 		return dir, nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
-	// It gets its name only when it is locked: a folder without the name is left alone by others.
-	if err := errors.Join(unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB), os.Rename(lock+".new", lock)); err != nil {
+	// Another run may look at it meanwhile, for a moment. As long as it is empty it is left alone.
+	err = unix.Flock(int(held.Fd()), unix.LOCK_EX)
+	if err == nil {
+		_, err = fmt.Fprintln(held, os.Getpid())
+	}
+	if err != nil {
 		return dir, nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), held.Close())
 	}
 	return dir, held, nil
@@ -56,6 +59,9 @@ func sweepFolder(path string) error {
 	defer f.Close()
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil // its run is under way, or another one sweeps it
+	}
+	if st, err := f.Stat(); err != nil || st.Size() == 0 {
+		return err // its run is about to lock it
 	}
 	return disk.Sweep(filepath.Dir(path))
 }

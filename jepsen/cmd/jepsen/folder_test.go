@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -19,12 +20,12 @@ func TestOnlyFoldersOfKilledRunsAreSwept(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone.Close() // as the end of its process does
-	results := filepath.Join(parent, "jepsen-results-1")
-	if err := os.Mkdir(results, 0o700); err != nil {
+	results, young := filepath.Join(parent, "jepsen-results-1"), filepath.Join(parent, "jepsen-2")
+	if err := errors.Join(os.Mkdir(results, 0o700), os.Mkdir(young, 0o700), os.WriteFile(filepath.Join(young, lockName), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	sweepFolders(parent, slog.New(slog.DiscardHandler))
-	for _, dir := range []string{under, results} {
+	for _, dir := range []string{under, results, young} {
 		if _, err := os.Stat(dir); err != nil {
 			t.Errorf("%s: %v", dir, err)
 		}
