@@ -232,7 +232,7 @@ func (r *running) drive(ctx context.Context) error {
 
 // final reads everything everywhere.
 func (r *running) final(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute+r.time) // what took an hour to write takes time to read
 	defer cancel()
 	replaced, err := r.cluster.Heal(ctx)
 	if len(replaced) > 0 {

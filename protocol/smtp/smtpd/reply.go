@@ -30,6 +30,8 @@ var replies = []struct {
 	err   error
 	reply *gosmtp.SMTPError
 }{
+	// First: whatever else an error of unknown outcome wraps is no promise that nothing happened.
+	{store.ErrUnknownOutcome, reply(451, 4, 3, 0, "It is not known whether the message was stored, try again later")},
 	{errBody, reply(421, 4, 4, 2, "The message did not arrive whole, closing connection")},
 	{errBareLineEnd, reply(550, 5, 6, 0, "Message has a bare CR, a bare LF or a NUL; lines end with CR LF (RFC 5321 2.3.8)")},
 	{errHeaderSize, reply(552, 5, 3, 4, "Message header is too large")},
@@ -42,7 +44,6 @@ var replies = []struct {
 	{store.ErrTooLarge, reply(552, 5, 3, 4, "Message is too large")},
 	{store.ErrNotFound, reply(550, 5, 1, 1, "No such mailbox here")},
 	{store.ErrDenied, reply(550, 5, 7, 1, "Not allowed")},
-	{store.ErrUnknownOutcome, reply(451, 4, 3, 0, "It is not known whether the message was stored, try again later")},
 	{store.ErrUnavailable, reply(451, 4, 3, 2, "Not accepting mail just now, try again later")},
 	{store.ErrConflict, reply(451, 4, 3, 0, "Something changed meanwhile, try again")},
 	{context.DeadlineExceeded, reply(451, 4, 3, 2, "That took too long, try again later")},
