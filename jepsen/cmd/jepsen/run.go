@@ -173,7 +173,7 @@ func namespaces(name string) (lab.Namespaces, error) {
 // populate makes accounts and what the workloads need.
 func (r *running) populate(ctx context.Context) error {
 	r.env = &workload.Env{Nodes: r.cluster.Clients, Dialer: r.lab, Admin: r.admin, History: r.history, Seed: r.seed, Log: r.log, Pause: r.pause,
-		FinalWait: min(r.heal, 3*time.Minute)}
+		FinalWait: min(r.heal, 3*time.Minute) + r.time/2}
 	admin := r.cluster.Nodes()[0].Admin()
 	if err := admin.AddDomain(ctx, "example.test"); err != nil {
 		return err
