@@ -17,17 +17,19 @@ import (
 const (
 	// minPace is for the worst case: mail that is not whole is in danger, so clients that wait cannot stop the repair. 2 GiB take 4 minutes.
 	minPace   = rate.Limit(8 << 20) // bytes per second
-	firstPace = rate.Limit(16 << 20)
+	firstPace = rate.Limit(12 << 20)
 	maxPace   = rate.Limit(1 << 30)
 	// paceBurst is how much comes at once after a rest; a body costs paceBody besides its bytes.
-	paceBurst = 1 << 20
+	paceBurst = 256 << 10
 	paceBody  = 16 << 10
 
 	// paceEvery is the time between two looks, and for how long a repair is short: not looked at.
 	paceEvery = time.Second
+	// paceIdle without any repair ends what was learned. It is longer than any rest.
+	paceIdle = 10 * time.Second
 	// restEvery is how many looks are between two at rest, for what else the machines do changes.
 	restEvery = 12
-	// Of several barriers the median counts, since one alone may meet anything.
+	// Of several barriers the third quartile counts: one alone may meet anything, and it is the slow ones that clients notice.
 	paceProbes   = 9
 	fewestProbes = 3
 	paceProbeGap = 20 * time.Millisecond
@@ -78,7 +80,7 @@ func (p *pacer) wait(ctx context.Context, n int) error {
 func (p *pacer) look(ctx context.Context) {
 	now := time.Now()
 	p.mu.Lock()
-	idle := now.Sub(p.asked) > paceEvery
+	idle := now.Sub(p.asked) > paceIdle
 	p.asked = now
 	p.mu.Unlock()
 	if !p.looking.TryLock() {
@@ -143,7 +145,7 @@ func (p *pacer) measureCalm(ctx context.Context) {
 	}
 }
 
-// measure is the median time of some barriers; of fewer when they take too long. It is not ok when one failed, or there were too few.
+// measure is the third quartile of the times of some barriers; of fewer when they take too long. It is not ok when one failed, or there were too few.
 func (p *pacer) measure(ctx context.Context) (took time.Duration, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, p.longest)
 	defer cancel()
@@ -164,22 +166,22 @@ func (p *pacer) measure(ctx context.Context) (took time.Duration, ok bool) {
 		return 0, false
 	}
 	slices.Sort(all)
-	return all[len(all)/2], true
+	return all[len(all)*3/4], true
 }
 
-// nextPace is the pace after a look. A millisecond more or less is noise. Where a barrier at rest took too long to be measured (calm is 0),
+// nextPace is the pace after a look. Half a millisecond more or less is noise. Where a barrier at rest took too long to be measured (calm is 0),
 // nothing is to spare.
 func nextPace(pace rate.Limit, took, calm time.Duration) rate.Limit {
-	const noise = time.Millisecond
+	const noise = time.Millisecond / 2
 	switch {
 	case calm == 0:
 		return minPace
-	case took > 2*calm+noise:
-		pace *= 0.6
 	case took > calm+calm/2+noise:
+		pace *= 0.5
+	case took > calm+calm/4+noise:
 		pace *= 0.85
 	default:
-		pace *= 1.2
+		pace *= 1.1
 	}
 	return min(max(pace, minPace), maxPace)
 }
