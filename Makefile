@@ -54,6 +54,7 @@ jepsen-ci: jepsen-build ## kill, partition, power loss and drain for 3 minutes, 
 
 jepsen-bites: ## show that builds which lack a safety measure are caught; 5 to 10 minutes
 	@.ci/tools go packages
+	go test -short -tags broken ./cluster/... ./store/...
 	QUORUMAIL_BITES=1 go test -count=1 -timeout 30m -v -run TestBrokenBuildsAreCaught ./jepsen/cmd/jepsen
 
 jepsen-regress: jepsen-build ## runs that once showed a bug
