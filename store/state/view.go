@@ -199,12 +199,14 @@ func (v *View) Aliases(from string, f func(*storepb.Alias) bool) error {
 	})
 }
 
-// Recipient is a mailbox behind an address.
+// Recipient is a mailbox behind an address, or an address elsewhere to which an alias passes mail on.
 type Recipient struct {
-	Account store.AccountID
-	Address string          // the account's
-	Mailbox store.MailboxID // 0: INBOX
-	Detail  string          // what stood behind the separator (RFC 5233)
+	Account   store.AccountID
+	Address   string          // the account's, or the one elsewhere
+	Mailbox   store.MailboxID // 0: INBOX
+	Detail    string          // what stood behind the separator (RFC 5233)
+	Remote    bool            // elsewhere: there is no account
+	Suspended bool            // the account is: its mail waits until it is not
 }
 
 // maxRecipients bounds what one address leads to.
@@ -248,7 +250,10 @@ func (r *resolver) resolve(address, detail string) error {
 	r.seen[address] = true
 	d, err := r.v.Domain(domainOf(address))
 	if errors.Is(err, store.ErrNotFound) {
-		return nil // an alias's target elsewhere: mail leaves by the remote queue only
+		if len(r.seen) > 1 { // an alias's target elsewhere
+			r.out = append(r.out, Recipient{Address: address, Detail: detail, Remote: true})
+		}
+		return nil
 	}
 	if err != nil {
 		return err
@@ -274,7 +279,7 @@ func (r *resolver) exact(address, detail string) (bool, error) {
 	if err == nil {
 		if !r.have[store.AccountID(a.Id)] {
 			r.have[store.AccountID(a.Id)] = true
-			r.out = append(r.out, Recipient{Account: store.AccountID(a.Id), Address: a.Address, Detail: detail})
+			r.out = append(r.out, Recipient{Account: store.AccountID(a.Id), Address: a.Address, Detail: detail, Suspended: a.Suspended})
 		}
 		return true, nil
 	}

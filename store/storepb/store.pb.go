@@ -63,6 +63,17 @@ type Command struct {
 	//	*Command_RaiseVersion
 	//	*Command_RemoveServer
 	//	*Command_HoldSweeps
+	//	*Command_QueueAttempt
+	//	*Command_QueueOutcomes
+	//	*Command_QueueRoute
+	//	*Command_QueuePlace
+	//	*Command_QueueAdmin
+	//	*Command_QueueHandOver
+	//	*Command_PutRule
+	//	*Command_RemoveRule
+	//	*Command_PutRoute
+	//	*Command_RemoveRoute
+	//	*Command_RemoveSecret
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -424,6 +435,105 @@ func (x *Command) GetHoldSweeps() *HoldSweeps {
 	return nil
 }
 
+func (x *Command) GetQueueAttempt() *QueueAttempt {
+	if x != nil {
+		if x, ok := x.Op.(*Command_QueueAttempt); ok {
+			return x.QueueAttempt
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetQueueOutcomes() *QueueOutcomes {
+	if x != nil {
+		if x, ok := x.Op.(*Command_QueueOutcomes); ok {
+			return x.QueueOutcomes
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetQueueRoute() *QueueRoute {
+	if x != nil {
+		if x, ok := x.Op.(*Command_QueueRoute); ok {
+			return x.QueueRoute
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetQueuePlace() *QueuePlace {
+	if x != nil {
+		if x, ok := x.Op.(*Command_QueuePlace); ok {
+			return x.QueuePlace
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetQueueAdmin() *QueueAdmin {
+	if x != nil {
+		if x, ok := x.Op.(*Command_QueueAdmin); ok {
+			return x.QueueAdmin
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetQueueHandOver() *QueueHandOver {
+	if x != nil {
+		if x, ok := x.Op.(*Command_QueueHandOver); ok {
+			return x.QueueHandOver
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutRule() *PutRule {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutRule); ok {
+			return x.PutRule
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRemoveRule() *RemoveRule {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RemoveRule); ok {
+			return x.RemoveRule
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutRoute() *PutRoute {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutRoute); ok {
+			return x.PutRoute
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRemoveRoute() *RemoveRoute {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RemoveRoute); ok {
+			return x.RemoveRoute
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRemoveSecret() *RemoveSecret {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RemoveSecret); ok {
+			return x.RemoveSecret
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -548,6 +658,51 @@ type Command_HoldSweeps struct {
 	HoldSweeps *HoldSweeps `protobuf:"bytes,61,opt,name=hold_sweeps,json=holdSweeps,proto3,oneof"`
 }
 
+type Command_QueueAttempt struct {
+	// version 2
+	QueueAttempt *QueueAttempt `protobuf:"bytes,64,opt,name=queue_attempt,json=queueAttempt,proto3,oneof"`
+}
+
+type Command_QueueOutcomes struct {
+	QueueOutcomes *QueueOutcomes `protobuf:"bytes,65,opt,name=queue_outcomes,json=queueOutcomes,proto3,oneof"`
+}
+
+type Command_QueueRoute struct {
+	QueueRoute *QueueRoute `protobuf:"bytes,66,opt,name=queue_route,json=queueRoute,proto3,oneof"`
+}
+
+type Command_QueuePlace struct {
+	QueuePlace *QueuePlace `protobuf:"bytes,67,opt,name=queue_place,json=queuePlace,proto3,oneof"`
+}
+
+type Command_QueueAdmin struct {
+	QueueAdmin *QueueAdmin `protobuf:"bytes,68,opt,name=queue_admin,json=queueAdmin,proto3,oneof"`
+}
+
+type Command_QueueHandOver struct {
+	QueueHandOver *QueueHandOver `protobuf:"bytes,69,opt,name=queue_hand_over,json=queueHandOver,proto3,oneof"`
+}
+
+type Command_PutRule struct {
+	PutRule *PutRule `protobuf:"bytes,72,opt,name=put_rule,json=putRule,proto3,oneof"`
+}
+
+type Command_RemoveRule struct {
+	RemoveRule *RemoveRule `protobuf:"bytes,73,opt,name=remove_rule,json=removeRule,proto3,oneof"`
+}
+
+type Command_PutRoute struct {
+	PutRoute *PutRoute `protobuf:"bytes,74,opt,name=put_route,json=putRoute,proto3,oneof"`
+}
+
+type Command_RemoveRoute struct {
+	RemoveRoute *RemoveRoute `protobuf:"bytes,75,opt,name=remove_route,json=removeRoute,proto3,oneof"`
+}
+
+type Command_RemoveSecret struct {
+	RemoveSecret *RemoveSecret `protobuf:"bytes,76,opt,name=remove_secret,json=removeSecret,proto3,oneof"`
+}
+
 func (*Command_AddMessage) isCommand_Op() {}
 
 func (*Command_StoreFlags) isCommand_Op() {}
@@ -608,6 +763,28 @@ func (*Command_RemoveServer) isCommand_Op() {}
 
 func (*Command_HoldSweeps) isCommand_Op() {}
 
+func (*Command_QueueAttempt) isCommand_Op() {}
+
+func (*Command_QueueOutcomes) isCommand_Op() {}
+
+func (*Command_QueueRoute) isCommand_Op() {}
+
+func (*Command_QueuePlace) isCommand_Op() {}
+
+func (*Command_QueueAdmin) isCommand_Op() {}
+
+func (*Command_QueueHandOver) isCommand_Op() {}
+
+func (*Command_PutRule) isCommand_Op() {}
+
+func (*Command_RemoveRule) isCommand_Op() {}
+
+func (*Command_PutRoute) isCommand_Op() {}
+
+func (*Command_RemoveRoute) isCommand_Op() {}
+
+func (*Command_RemoveSecret) isCommand_Op() {}
+
 // Result is what Apply answers to the proposer; kept until lowest passes the command.
 type Result struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -619,6 +796,9 @@ type Result struct {
 	Id            uint64                 `protobuf:"varint,6,opt,name=id,proto3" json:"id,omitempty"`                                 // new account, mailbox
 	SrcUids       []uint32               `protobuf:"varint,7,rep,packed,name=src_uids,json=srcUids,proto3" json:"src_uids,omitempty"` // CopyMessages: sources, parallel to placed
 	Index         uint64                 `protobuf:"varint,8,opt,name=index,proto3" json:"index,omitempty"`                           // log index at which it was applied
+	QueueId       string                 `protobuf:"bytes,9,opt,name=queue_id,json=queueId,proto3" json:"queue_id,omitempty"`         // AddMessage: that of the first time, when the message was sent again
+	Codes         []uint32               `protobuf:"varint,10,rep,packed,name=codes,proto3" json:"codes,omitempty"`                   // commands about queue entries: one for each, in order
+	Count         uint64                 `protobuf:"varint,11,opt,name=count,proto3" json:"count,omitempty"`                          // QueueHandOver: entries that moved
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -705,6 +885,27 @@ func (x *Result) GetSrcUids() []uint32 {
 func (x *Result) GetIndex() uint64 {
 	if x != nil {
 		return x.Index
+	}
+	return 0
+}
+
+func (x *Result) GetQueueId() string {
+	if x != nil {
+		return x.QueueId
+	}
+	return ""
+}
+
+func (x *Result) GetCodes() []uint32 {
+	if x != nil {
+		return x.Codes
+	}
+	return nil
+}
+
+func (x *Result) GetCount() uint64 {
+	if x != nil {
+		return x.Count
 	}
 	return 0
 }
@@ -1039,12 +1240,18 @@ func (x *Target) GetEnforceQuota() bool {
 }
 
 type AddMessage struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Body          *BodyRef               `protobuf:"bytes,1,opt,name=body,proto3" json:"body,omitempty"`
-	Summary       []byte                 `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"` // protocol/mime Summary, opaque here
-	Targets       []*Target              `protobuf:"bytes,3,rep,name=targets,proto3" json:"targets,omitempty"`
-	QueueId       string                 `protobuf:"bytes,4,opt,name=queue_id,json=queueId,proto3" json:"queue_id,omitempty"` // shown in Received and in 250
-	EnvelopeFrom  string                 `protobuf:"bytes,5,opt,name=envelope_from,json=envelopeFrom,proto3" json:"envelope_from,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Body         *BodyRef               `protobuf:"bytes,1,opt,name=body,proto3" json:"body,omitempty"`
+	Summary      []byte                 `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"` // protocol/mime Summary, opaque here
+	Targets      []*Target              `protobuf:"bytes,3,rep,name=targets,proto3" json:"targets,omitempty"`
+	QueueId      string                 `protobuf:"bytes,4,opt,name=queue_id,json=queueId,proto3" json:"queue_id,omitempty"` // shown in Received and in 250
+	EnvelopeFrom string                 `protobuf:"bytes,5,opt,name=envelope_from,json=envelopeFrom,proto3" json:"envelope_from,omitempty"`
+	// version 2
+	Queued        []*QueueEntry `protobuf:"bytes,6,rep,name=queued,proto3" json:"queued,omitempty"` // recipients for whom the message waits in a queue; message, number, owner, epoch and the moments are set by Apply
+	Envelope      *Envelope     `protobuf:"bytes,7,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	ResendKey     []byte        `protobuf:"bytes,8,opt,name=resend_key,json=resendKey,proto3" json:"resend_key,omitempty"` // 32 bytes: sender, Message-ID and digest of the bytes as received; empty: not remembered
+	Origin        *Origin       `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`
+	Ends          []*QueueEnd   `protobuf:"bytes,10,rep,name=ends,proto3" json:"ends,omitempty"` // a notice: the entries that it is about; refused if none of them waits for it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1114,6 +1321,1465 @@ func (x *AddMessage) GetEnvelopeFrom() string {
 	return ""
 }
 
+func (x *AddMessage) GetQueued() []*QueueEntry {
+	if x != nil {
+		return x.Queued
+	}
+	return nil
+}
+
+func (x *AddMessage) GetEnvelope() *Envelope {
+	if x != nil {
+		return x.Envelope
+	}
+	return nil
+}
+
+func (x *AddMessage) GetResendKey() []byte {
+	if x != nil {
+		return x.ResendKey
+	}
+	return nil
+}
+
+func (x *AddMessage) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *AddMessage) GetEnds() []*QueueEnd {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+// Envelope is what a message carries besides its bytes, for whoever it is handed to next.
+type Envelope struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ret           string                 `protobuf:"bytes,1,opt,name=ret,proto3" json:"ret,omitempty"`                                  // RFC 3461 RET: "FULL", "HDRS" or ""
+	Envid         string                 `protobuf:"bytes,2,opt,name=envid,proto3" json:"envid,omitempty"`                              // RFC 3461 ENVID, decoded
+	Utf8          bool                   `protobuf:"varint,3,opt,name=utf8,proto3" json:"utf8,omitempty"`                               // it needs SMTPUTF8 (RFC 6531)
+	RequireTls    bool                   `protobuf:"varint,4,opt,name=require_tls,json=requireTls,proto3" json:"require_tls,omitempty"` // RFC 8689
+	EightBit      bool                   `protobuf:"varint,5,opt,name=eight_bit,json=eightBit,proto3" json:"eight_bit,omitempty"`       // it has bytes above 127 (RFC 6152)
+	Binary        bool                   `protobuf:"varint,6,opt,name=binary,proto3" json:"binary,omitempty"`                           // BODY=BINARYMIME (RFC 3030)
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Envelope) Reset() {
+	*x = Envelope{}
+	mi := &file_store_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Envelope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Envelope) ProtoMessage() {}
+
+func (x *Envelope) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
+func (*Envelope) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Envelope) GetRet() string {
+	if x != nil {
+		return x.Ret
+	}
+	return ""
+}
+
+func (x *Envelope) GetEnvid() string {
+	if x != nil {
+		return x.Envid
+	}
+	return ""
+}
+
+func (x *Envelope) GetUtf8() bool {
+	if x != nil {
+		return x.Utf8
+	}
+	return false
+}
+
+func (x *Envelope) GetRequireTls() bool {
+	if x != nil {
+		return x.RequireTls
+	}
+	return false
+}
+
+func (x *Envelope) GetEightBit() bool {
+	if x != nil {
+		return x.EightBit
+	}
+	return false
+}
+
+func (x *Envelope) GetBinary() bool {
+	if x != nil {
+		return x.Binary
+	}
+	return false
+}
+
+// Origin is how a message came, for its trace.
+type Origin struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Client         string                 `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"` // IP address; "" for what this system wrote itself
+	Helo           string                 `protobuf:"bytes,2,opt,name=helo,proto3" json:"helo,omitempty"`
+	Tls            string                 `protobuf:"bytes,3,opt,name=tls,proto3" json:"tls,omitempty"`          // version and cipher; "": clear
+	Account        uint64                 `protobuf:"varint,4,opt,name=account,proto3" json:"account,omitempty"` // who submitted it; 0: a stranger
+	AccountAddress string                 `protobuf:"bytes,5,opt,name=account_address,json=accountAddress,proto3" json:"account_address,omitempty"`
+	Listener       string                 `protobuf:"bytes,6,opt,name=listener,proto3" json:"listener,omitempty"`                    // mx, submission, submissions, lmtp, notice
+	MessageId      string                 `protobuf:"bytes,7,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"` // with its angle brackets
+	Recipients     []string               `protobuf:"bytes,8,rep,name=recipients,proto3" json:"recipients,omitempty"`                // as they were named, canonical
+	Checks         string                 `protobuf:"bytes,9,opt,name=checks,proto3" json:"checks,omitempty"`                        // what the checks said; "": nothing
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Origin) Reset() {
+	*x = Origin{}
+	mi := &file_store_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Origin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Origin) ProtoMessage() {}
+
+func (x *Origin) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Origin.ProtoReflect.Descriptor instead.
+func (*Origin) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Origin) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *Origin) GetHelo() string {
+	if x != nil {
+		return x.Helo
+	}
+	return ""
+}
+
+func (x *Origin) GetTls() string {
+	if x != nil {
+		return x.Tls
+	}
+	return ""
+}
+
+func (x *Origin) GetAccount() uint64 {
+	if x != nil {
+		return x.Account
+	}
+	return 0
+}
+
+func (x *Origin) GetAccountAddress() string {
+	if x != nil {
+		return x.AccountAddress
+	}
+	return ""
+}
+
+func (x *Origin) GetListener() string {
+	if x != nil {
+		return x.Listener
+	}
+	return ""
+}
+
+func (x *Origin) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *Origin) GetRecipients() []string {
+	if x != nil {
+		return x.Recipients
+	}
+	return nil
+}
+
+func (x *Origin) GetChecks() string {
+	if x != nil {
+		return x.Checks
+	}
+	return ""
+}
+
+// QueueEntry is one recipient for whom a message waits.
+type QueueEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Message       uint64                 `protobuf:"varint,1,opt,name=message,proto3" json:"message,omitempty"`
+	Number        uint32                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`      // within its message, from 1
+	Queue         uint32                 `protobuf:"varint,3,opt,name=queue,proto3" json:"queue,omitempty"`        // 1 in, 2 local, 3 remote
+	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`     // where it goes, canonical
+	Original      string                 `protobuf:"bytes,5,opt,name=original,proto3" json:"original,omitempty"`   // the RCPT that led to it, if that was another
+	Orcpt         string                 `protobuf:"bytes,6,opt,name=orcpt,proto3" json:"orcpt,omitempty"`         // RFC 3461 ORCPT, "rfc822;..." decoded
+	Notify        uint32                 `protobuf:"varint,7,opt,name=notify,proto3" json:"notify,omitempty"`      // RFC 3461 NOTIFY bits: 1 never, 2 success, 4 failure, 8 delay; 0: not said
+	Account       uint64                 `protobuf:"varint,8,opt,name=account,proto3" json:"account,omitempty"`    // local: whose mailbox
+	Mailbox       uint64                 `protobuf:"varint,9,opt,name=mailbox,proto3" json:"mailbox,omitempty"`    // local: 0 for INBOX
+	Owner         string                 `protobuf:"bytes,10,opt,name=owner,proto3" json:"owner,omitempty"`        // the server that works on it
+	Epoch         uint64                 `protobuf:"varint,11,opt,name=epoch,proto3" json:"epoch,omitempty"`       // counts its owners
+	Attempts      uint32                 `protobuf:"varint,12,opt,name=attempts,proto3" json:"attempts,omitempty"` // that were begun
+	Attempting    bool                   `protobuf:"varint,13,opt,name=attempting,proto3" json:"attempting,omitempty"`
+	Held          bool                   `protobuf:"varint,14,opt,name=held,proto3" json:"held,omitempty"`                              // by an administrator or a rule
+	DueUnixMs     int64                  `protobuf:"varint,15,opt,name=due_unix_ms,json=dueUnixMs,proto3" json:"due_unix_ms,omitempty"` // not before
+	SinceTick     uint64                 `protobuf:"varint,16,opt,name=since_tick,json=sinceTick,proto3" json:"since_tick,omitempty"`   // replicated time of acceptance
+	SinceUnixMs   int64                  `protobuf:"varint,17,opt,name=since_unix_ms,json=sinceUnixMs,proto3" json:"since_unix_ms,omitempty"`
+	Notice        uint32                 `protobuf:"varint,18,opt,name=notice,proto3" json:"notice,omitempty"`                             // what its sender is to be told: 0 nothing, 1 failed, 2 delayed, 3 delivered, 4 relayed, 5 expanded; but for 2, it then only waits for that
+	Warned        bool                   `protobuf:"varint,19,opt,name=warned,proto3" json:"warned,omitempty"`                             // of the delay
+	Status        string                 `protobuf:"bytes,20,opt,name=status,proto3" json:"status,omitempty"`                              // of the last attempt, RFC 3463: "4.4.1"
+	Code          uint32                 `protobuf:"varint,21,opt,name=code,proto3" json:"code,omitempty"`                                 // its reply code
+	Reason        string                 `protobuf:"bytes,22,opt,name=reason,proto3" json:"reason,omitempty"`                              // its text
+	Peer          string                 `protobuf:"bytes,23,opt,name=peer,proto3" json:"peer,omitempty"`                                  // who said so
+	LastUnixMs    int64                  `protobuf:"varint,24,opt,name=last_unix_ms,json=lastUnixMs,proto3" json:"last_unix_ms,omitempty"` // when
+	Postmaster    bool                   `protobuf:"varint,25,opt,name=postmaster,proto3" json:"postmaster,omitempty"`                     // notice: the sender cannot be told, a postmaster is
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueEntry) Reset() {
+	*x = QueueEntry{}
+	mi := &file_store_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueEntry) ProtoMessage() {}
+
+func (x *QueueEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueEntry.ProtoReflect.Descriptor instead.
+func (*QueueEntry) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *QueueEntry) GetMessage() uint64 {
+	if x != nil {
+		return x.Message
+	}
+	return 0
+}
+
+func (x *QueueEntry) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *QueueEntry) GetQueue() uint32 {
+	if x != nil {
+		return x.Queue
+	}
+	return 0
+}
+
+func (x *QueueEntry) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *QueueEntry) GetOriginal() string {
+	if x != nil {
+		return x.Original
+	}
+	return ""
+}
+
+func (x *QueueEntry) GetOrcpt() string {
+	if x != nil {
+		return x.Orcpt
+	}
+	return ""
+}
+
+func (x *QueueEntry) GetNotify() uint32 {
+	if x != nil {
+		return x.Notify
+	}
+	return 0
+}
+
+func (x *QueueEntry) GetAccount() uint64 {
+	if x != nil {
+		return x.Account
+	}
+	return 0
+}
+
+func (x *QueueEntry) GetMailbox() uint64 {
+	if x != nil {
+		return x.Mailbox
+	}
+	return 0
+}
+
+func (x *QueueEntry) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *QueueEntry) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *QueueEntry) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *QueueEntry) GetAttempting() bool {
+	if x != nil {
+		return x.Attempting
+	}
+	return false
+}
+
+func (x *QueueEntry) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *QueueEntry) GetDueUnixMs() int64 {
+	if x != nil {
+		return x.DueUnixMs
+	}
+	return 0
+}
+
+func (x *QueueEntry) GetSinceTick() uint64 {
+	if x != nil {
+		return x.SinceTick
+	}
+	return 0
+}
+
+func (x *QueueEntry) GetSinceUnixMs() int64 {
+	if x != nil {
+		return x.SinceUnixMs
+	}
+	return 0
+}
+
+func (x *QueueEntry) GetNotice() uint32 {
+	if x != nil {
+		return x.Notice
+	}
+	return 0
+}
+
+func (x *QueueEntry) GetWarned() bool {
+	if x != nil {
+		return x.Warned
+	}
+	return false
+}
+
+func (x *QueueEntry) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *QueueEntry) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *QueueEntry) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *QueueEntry) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *QueueEntry) GetLastUnixMs() int64 {
+	if x != nil {
+		return x.LastUnixMs
+	}
+	return 0
+}
+
+func (x *QueueEntry) GetPostmaster() bool {
+	if x != nil {
+		return x.Postmaster
+	}
+	return false
+}
+
+// QueueMessage is a message that waits for at least one recipient.
+type QueueMessage struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Id             uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	QueueId        string                 `protobuf:"bytes,2,opt,name=queue_id,json=queueId,proto3" json:"queue_id,omitempty"`
+	Email          uint64                 `protobuf:"varint,3,opt,name=email,proto3" json:"email,omitempty"`
+	EnvelopeFrom   string                 `protobuf:"bytes,4,opt,name=envelope_from,json=envelopeFrom,proto3" json:"envelope_from,omitempty"`
+	Envelope       *Envelope              `protobuf:"bytes,5,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	MessageId      string                 `protobuf:"bytes,6,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	ReceivedUnixMs int64                  `protobuf:"varint,7,opt,name=received_unix_ms,json=receivedUnixMs,proto3" json:"received_unix_ms,omitempty"`
+	ReceivedTick   uint64                 `protobuf:"varint,8,opt,name=received_tick,json=receivedTick,proto3" json:"received_tick,omitempty"`
+	RawBytes       int64                  `protobuf:"varint,9,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"`
+	Account        uint64                 `protobuf:"varint,10,opt,name=account,proto3" json:"account,omitempty"`
+	Open           uint32                 `protobuf:"varint,11,opt,name=open,proto3" json:"open,omitempty"`
+	LastNumber     uint32                 `protobuf:"varint,12,opt,name=last_number,json=lastNumber,proto3" json:"last_number,omitempty"`
+	Client         string                 `protobuf:"bytes,13,opt,name=client,proto3" json:"client,omitempty"`
+	Helo           string                 `protobuf:"bytes,14,opt,name=helo,proto3" json:"helo,omitempty"` // for checks that come later
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *QueueMessage) Reset() {
+	*x = QueueMessage{}
+	mi := &file_store_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueMessage) ProtoMessage() {}
+
+func (x *QueueMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueMessage.ProtoReflect.Descriptor instead.
+func (*QueueMessage) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *QueueMessage) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *QueueMessage) GetQueueId() string {
+	if x != nil {
+		return x.QueueId
+	}
+	return ""
+}
+
+func (x *QueueMessage) GetEmail() uint64 {
+	if x != nil {
+		return x.Email
+	}
+	return 0
+}
+
+func (x *QueueMessage) GetEnvelopeFrom() string {
+	if x != nil {
+		return x.EnvelopeFrom
+	}
+	return ""
+}
+
+func (x *QueueMessage) GetEnvelope() *Envelope {
+	if x != nil {
+		return x.Envelope
+	}
+	return nil
+}
+
+func (x *QueueMessage) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *QueueMessage) GetReceivedUnixMs() int64 {
+	if x != nil {
+		return x.ReceivedUnixMs
+	}
+	return 0
+}
+
+func (x *QueueMessage) GetReceivedTick() uint64 {
+	if x != nil {
+		return x.ReceivedTick
+	}
+	return 0
+}
+
+func (x *QueueMessage) GetRawBytes() int64 {
+	if x != nil {
+		return x.RawBytes
+	}
+	return 0
+}
+
+func (x *QueueMessage) GetAccount() uint64 {
+	if x != nil {
+		return x.Account
+	}
+	return 0
+}
+
+func (x *QueueMessage) GetOpen() uint32 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *QueueMessage) GetLastNumber() uint32 {
+	if x != nil {
+		return x.LastNumber
+	}
+	return 0
+}
+
+func (x *QueueMessage) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *QueueMessage) GetHelo() string {
+	if x != nil {
+		return x.Helo
+	}
+	return ""
+}
+
+type QueueRef struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Message       uint64                 `protobuf:"varint,1,opt,name=message,proto3" json:"message,omitempty"`
+	Number        uint32                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueRef) Reset() {
+	*x = QueueRef{}
+	mi := &file_store_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueRef) ProtoMessage() {}
+
+func (x *QueueRef) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueRef.ProtoReflect.Descriptor instead.
+func (*QueueRef) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *QueueRef) GetMessage() uint64 {
+	if x != nil {
+		return x.Message
+	}
+	return 0
+}
+
+func (x *QueueRef) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *QueueRef) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+type QueueEnd struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ref           *QueueRef              `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	Warned        bool                   `protobuf:"varint,2,opt,name=warned,proto3" json:"warned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueEnd) Reset() {
+	*x = QueueEnd{}
+	mi := &file_store_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueEnd) ProtoMessage() {}
+
+func (x *QueueEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueEnd.ProtoReflect.Descriptor instead.
+func (*QueueEnd) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *QueueEnd) GetRef() *QueueRef {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+func (x *QueueEnd) GetWarned() bool {
+	if x != nil {
+		return x.Warned
+	}
+	return false
+}
+
+// QueueAttempt is written before an attempt starts. A code that is not 0: the entry is not this server's to try (any longer).
+type QueueAttempt struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refs          []*QueueRef            `protobuf:"bytes,1,rep,name=refs,proto3" json:"refs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueAttempt) Reset() {
+	*x = QueueAttempt{}
+	mi := &file_store_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueAttempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueAttempt) ProtoMessage() {}
+
+func (x *QueueAttempt) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueAttempt.ProtoReflect.Descriptor instead.
+func (*QueueAttempt) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *QueueAttempt) GetRefs() []*QueueRef {
+	if x != nil {
+		return x.Refs
+	}
+	return nil
+}
+
+// QueueOutcomes is written after attempts. Delivered counts whoever owns the entry by now.
+type QueueOutcomes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcomes      []*QueueOutcome        `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueOutcomes) Reset() {
+	*x = QueueOutcomes{}
+	mi := &file_store_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueOutcomes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueOutcomes) ProtoMessage() {}
+
+func (x *QueueOutcomes) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueOutcomes.ProtoReflect.Descriptor instead.
+func (*QueueOutcomes) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *QueueOutcomes) GetOutcomes() []*QueueOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+type QueueOutcome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ref           *QueueRef              `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	Result        uint32                 `protobuf:"varint,2,opt,name=result,proto3" json:"result,omitempty"` // 1 delivered, 2 deferred, 3 failed, 4 discarded by a route
+	Code          uint32                 `protobuf:"varint,3,opt,name=code,proto3" json:"code,omitempty"`
+	Status        string                 `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Peer          string                 `protobuf:"bytes,6,opt,name=peer,proto3" json:"peer,omitempty"`
+	Tls           string                 `protobuf:"bytes,7,opt,name=tls,proto3" json:"tls,omitempty"`
+	DueUnixMs     int64                  `protobuf:"varint,8,opt,name=due_unix_ms,json=dueUnixMs,proto3" json:"due_unix_ms,omitempty"` // deferred: not before
+	Notice        uint32                 `protobuf:"varint,9,opt,name=notice,proto3" json:"notice,omitempty"`                          // the notice to give, see QueueEntry
+	Postmaster    bool                   `protobuf:"varint,10,opt,name=postmaster,proto3" json:"postmaster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueOutcome) Reset() {
+	*x = QueueOutcome{}
+	mi := &file_store_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueOutcome) ProtoMessage() {}
+
+func (x *QueueOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueOutcome.ProtoReflect.Descriptor instead.
+func (*QueueOutcome) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *QueueOutcome) GetRef() *QueueRef {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+func (x *QueueOutcome) GetResult() uint32 {
+	if x != nil {
+		return x.Result
+	}
+	return 0
+}
+
+func (x *QueueOutcome) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *QueueOutcome) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *QueueOutcome) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *QueueOutcome) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *QueueOutcome) GetTls() string {
+	if x != nil {
+		return x.Tls
+	}
+	return ""
+}
+
+func (x *QueueOutcome) GetDueUnixMs() int64 {
+	if x != nil {
+		return x.DueUnixMs
+	}
+	return 0
+}
+
+func (x *QueueOutcome) GetNotice() uint32 {
+	if x != nil {
+		return x.Notice
+	}
+	return 0
+}
+
+func (x *QueueOutcome) GetPostmaster() bool {
+	if x != nil {
+		return x.Postmaster
+	}
+	return false
+}
+
+// QueueRoute is what became of an entry of the queue "in": mailboxes and entries instead of it.
+type QueueRoute struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ref           *QueueRef              `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	Targets       []*Target              `protobuf:"bytes,2,rep,name=targets,proto3" json:"targets,omitempty"`
+	Entries       []*QueueEntry          `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	Checks        string                 `protobuf:"bytes,4,opt,name=checks,proto3" json:"checks,omitempty"`
+	Hold          bool                   `protobuf:"varint,5,opt,name=hold,proto3" json:"hold,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueRoute) Reset() {
+	*x = QueueRoute{}
+	mi := &file_store_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueRoute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueRoute) ProtoMessage() {}
+
+func (x *QueueRoute) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueRoute.ProtoReflect.Descriptor instead.
+func (*QueueRoute) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *QueueRoute) GetRef() *QueueRef {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+func (x *QueueRoute) GetTargets() []*Target {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *QueueRoute) GetEntries() []*QueueEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *QueueRoute) GetChecks() string {
+	if x != nil {
+		return x.Checks
+	}
+	return ""
+}
+
+func (x *QueueRoute) GetHold() bool {
+	if x != nil {
+		return x.Hold
+	}
+	return false
+}
+
+// QueuePlace puts the messages of local entries into their mailboxes; a code for each.
+type QueuePlace struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refs          []*QueueRef            `protobuf:"bytes,1,rep,name=refs,proto3" json:"refs,omitempty"`
+	Notice        uint32                 `protobuf:"varint,2,opt,name=notice,proto3" json:"notice,omitempty"`
+	EnforceQuota  bool                   `protobuf:"varint,3,opt,name=enforce_quota,json=enforceQuota,proto3" json:"enforce_quota,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueuePlace) Reset() {
+	*x = QueuePlace{}
+	mi := &file_store_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueuePlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueuePlace) ProtoMessage() {}
+
+func (x *QueuePlace) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueuePlace.ProtoReflect.Descriptor instead.
+func (*QueuePlace) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *QueuePlace) GetRefs() []*QueueRef {
+	if x != nil {
+		return x.Refs
+	}
+	return nil
+}
+
+func (x *QueuePlace) GetNotice() uint32 {
+	if x != nil {
+		return x.Notice
+	}
+	return 0
+}
+
+func (x *QueuePlace) GetEnforceQuota() bool {
+	if x != nil {
+		return x.EnforceQuota
+	}
+	return false
+}
+
+type QueueAdmin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refs          []*QueueRef            `protobuf:"bytes,1,rep,name=refs,proto3" json:"refs,omitempty"`
+	Action        uint32                 `protobuf:"varint,2,opt,name=action,proto3" json:"action,omitempty"`
+	Who           string                 `protobuf:"bytes,3,opt,name=who,proto3" json:"who,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueAdmin) Reset() {
+	*x = QueueAdmin{}
+	mi := &file_store_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueAdmin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueAdmin) ProtoMessage() {}
+
+func (x *QueueAdmin) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueAdmin.ProtoReflect.Descriptor instead.
+func (*QueueAdmin) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *QueueAdmin) GetRefs() []*QueueRef {
+	if x != nil {
+		return x.Refs
+	}
+	return nil
+}
+
+func (x *QueueAdmin) GetAction() uint32 {
+	if x != nil {
+		return x.Action
+	}
+	return 0
+}
+
+func (x *QueueAdmin) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *QueueAdmin) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type QueueHandOver struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            []string               `protobuf:"bytes,2,rep,name=to,proto3" json:"to,omitempty"`
+	Limit         uint32                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueHandOver) Reset() {
+	*x = QueueHandOver{}
+	mi := &file_store_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueHandOver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueHandOver) ProtoMessage() {}
+
+func (x *QueueHandOver) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueHandOver.ProtoReflect.Descriptor instead.
+func (*QueueHandOver) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *QueueHandOver) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *QueueHandOver) GetTo() []string {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *QueueHandOver) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type PutRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rule          *Rule                  `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	Create        bool                   `protobuf:"varint,2,opt,name=create,proto3" json:"create,omitempty"`
+	Who           string                 `protobuf:"bytes,3,opt,name=who,proto3" json:"who,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutRule) Reset() {
+	*x = PutRule{}
+	mi := &file_store_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutRule) ProtoMessage() {}
+
+func (x *PutRule) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutRule.ProtoReflect.Descriptor instead.
+func (*PutRule) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PutRule) GetRule() *Rule {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+func (x *PutRule) GetCreate() bool {
+	if x != nil {
+		return x.Create
+	}
+	return false
+}
+
+func (x *PutRule) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+type RemoveRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Who           string                 `protobuf:"bytes,2,opt,name=who,proto3" json:"who,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRule) Reset() {
+	*x = RemoveRule{}
+	mi := &file_store_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRule) ProtoMessage() {}
+
+func (x *RemoveRule) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRule.ProtoReflect.Descriptor instead.
+func (*RemoveRule) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RemoveRule) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RemoveRule) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+type PutRoute struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Route         *DomainRoute           `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	Who           string                 `protobuf:"bytes,2,opt,name=who,proto3" json:"who,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutRoute) Reset() {
+	*x = PutRoute{}
+	mi := &file_store_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutRoute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutRoute) ProtoMessage() {}
+
+func (x *PutRoute) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutRoute.ProtoReflect.Descriptor instead.
+func (*PutRoute) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PutRoute) GetRoute() *DomainRoute {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+func (x *PutRoute) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+type RemoveRoute struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Domain        string                 `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	Who           string                 `protobuf:"bytes,2,opt,name=who,proto3" json:"who,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRoute) Reset() {
+	*x = RemoveRoute{}
+	mi := &file_store_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRoute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRoute) ProtoMessage() {}
+
+func (x *RemoveRoute) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRoute.ProtoReflect.Descriptor instead.
+func (*RemoveRoute) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RemoveRoute) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *RemoveRoute) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+type RemoveSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveSecret) Reset() {
+	*x = RemoveSecret{}
+	mi := &file_store_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveSecret) ProtoMessage() {}
+
+func (x *RemoveSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveSecret.ProtoReflect.Descriptor instead.
+func (*RemoveSecret) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RemoveSecret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type StoreFlags struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	Account           uint64                 `protobuf:"varint,1,opt,name=account,proto3" json:"account,omitempty"`
@@ -1130,7 +2796,7 @@ type StoreFlags struct {
 
 func (x *StoreFlags) Reset() {
 	*x = StoreFlags{}
-	mi := &file_store_proto_msgTypes[7]
+	mi := &file_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +2808,7 @@ func (x *StoreFlags) String() string {
 func (*StoreFlags) ProtoMessage() {}
 
 func (x *StoreFlags) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[7]
+	mi := &file_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +2821,7 @@ func (x *StoreFlags) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreFlags.ProtoReflect.Descriptor instead.
 func (*StoreFlags) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{7}
+	return file_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StoreFlags) GetAccount() uint64 {
@@ -1227,7 +2893,7 @@ type Expunge struct {
 
 func (x *Expunge) Reset() {
 	*x = Expunge{}
-	mi := &file_store_proto_msgTypes[8]
+	mi := &file_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +2905,7 @@ func (x *Expunge) String() string {
 func (*Expunge) ProtoMessage() {}
 
 func (x *Expunge) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[8]
+	mi := &file_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +2918,7 @@ func (x *Expunge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expunge.ProtoReflect.Descriptor instead.
 func (*Expunge) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{8}
+	return file_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Expunge) GetAccount() uint64 {
@@ -1303,7 +2969,7 @@ type CopyMessages struct {
 
 func (x *CopyMessages) Reset() {
 	*x = CopyMessages{}
-	mi := &file_store_proto_msgTypes[9]
+	mi := &file_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +2981,7 @@ func (x *CopyMessages) String() string {
 func (*CopyMessages) ProtoMessage() {}
 
 func (x *CopyMessages) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[9]
+	mi := &file_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +2994,7 @@ func (x *CopyMessages) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyMessages.ProtoReflect.Descriptor instead.
 func (*CopyMessages) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{9}
+	return file_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CopyMessages) GetAccount() uint64 {
@@ -1378,7 +3044,7 @@ type CreateMailbox struct {
 
 func (x *CreateMailbox) Reset() {
 	*x = CreateMailbox{}
-	mi := &file_store_proto_msgTypes[10]
+	mi := &file_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +3056,7 @@ func (x *CreateMailbox) String() string {
 func (*CreateMailbox) ProtoMessage() {}
 
 func (x *CreateMailbox) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[10]
+	mi := &file_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +3069,7 @@ func (x *CreateMailbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateMailbox.ProtoReflect.Descriptor instead.
 func (*CreateMailbox) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{10}
+	return file_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CreateMailbox) GetAccount() uint64 {
@@ -1444,7 +3110,7 @@ type DeleteMailbox struct {
 
 func (x *DeleteMailbox) Reset() {
 	*x = DeleteMailbox{}
-	mi := &file_store_proto_msgTypes[11]
+	mi := &file_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +3122,7 @@ func (x *DeleteMailbox) String() string {
 func (*DeleteMailbox) ProtoMessage() {}
 
 func (x *DeleteMailbox) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[11]
+	mi := &file_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +3135,7 @@ func (x *DeleteMailbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteMailbox.ProtoReflect.Descriptor instead.
 func (*DeleteMailbox) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{11}
+	return file_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeleteMailbox) GetAccount() uint64 {
@@ -1497,7 +3163,7 @@ type RenameMailbox struct {
 
 func (x *RenameMailbox) Reset() {
 	*x = RenameMailbox{}
-	mi := &file_store_proto_msgTypes[12]
+	mi := &file_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +3175,7 @@ func (x *RenameMailbox) String() string {
 func (*RenameMailbox) ProtoMessage() {}
 
 func (x *RenameMailbox) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[12]
+	mi := &file_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +3188,7 @@ func (x *RenameMailbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameMailbox.ProtoReflect.Descriptor instead.
 func (*RenameMailbox) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{12}
+	return file_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RenameMailbox) GetAccount() uint64 {
@@ -1557,7 +3223,7 @@ type SetSubscribed struct {
 
 func (x *SetSubscribed) Reset() {
 	*x = SetSubscribed{}
-	mi := &file_store_proto_msgTypes[13]
+	mi := &file_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +3235,7 @@ func (x *SetSubscribed) String() string {
 func (*SetSubscribed) ProtoMessage() {}
 
 func (x *SetSubscribed) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[13]
+	mi := &file_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +3248,7 @@ func (x *SetSubscribed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSubscribed.ProtoReflect.Descriptor instead.
 func (*SetSubscribed) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{13}
+	return file_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SetSubscribed) GetAccount() uint64 {
@@ -1616,7 +3282,7 @@ type PutDomain struct {
 
 func (x *PutDomain) Reset() {
 	*x = PutDomain{}
-	mi := &file_store_proto_msgTypes[14]
+	mi := &file_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1628,7 +3294,7 @@ func (x *PutDomain) String() string {
 func (*PutDomain) ProtoMessage() {}
 
 func (x *PutDomain) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[14]
+	mi := &file_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,7 +3307,7 @@ func (x *PutDomain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDomain.ProtoReflect.Descriptor instead.
 func (*PutDomain) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{14}
+	return file_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PutDomain) GetDomain() *Domain {
@@ -1667,7 +3333,7 @@ type RemoveDomain struct {
 
 func (x *RemoveDomain) Reset() {
 	*x = RemoveDomain{}
-	mi := &file_store_proto_msgTypes[15]
+	mi := &file_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +3345,7 @@ func (x *RemoveDomain) String() string {
 func (*RemoveDomain) ProtoMessage() {}
 
 func (x *RemoveDomain) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[15]
+	mi := &file_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +3358,7 @@ func (x *RemoveDomain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveDomain.ProtoReflect.Descriptor instead.
 func (*RemoveDomain) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{15}
+	return file_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RemoveDomain) GetName() string {
@@ -1713,7 +3379,7 @@ type PutAccount struct {
 
 func (x *PutAccount) Reset() {
 	*x = PutAccount{}
-	mi := &file_store_proto_msgTypes[16]
+	mi := &file_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +3391,7 @@ func (x *PutAccount) String() string {
 func (*PutAccount) ProtoMessage() {}
 
 func (x *PutAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[16]
+	mi := &file_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +3404,7 @@ func (x *PutAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutAccount.ProtoReflect.Descriptor instead.
 func (*PutAccount) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{16}
+	return file_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutAccount) GetAccount() *Account {
@@ -1771,7 +3437,7 @@ type RemoveAccount struct {
 
 func (x *RemoveAccount) Reset() {
 	*x = RemoveAccount{}
-	mi := &file_store_proto_msgTypes[17]
+	mi := &file_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +3449,7 @@ func (x *RemoveAccount) String() string {
 func (*RemoveAccount) ProtoMessage() {}
 
 func (x *RemoveAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[17]
+	mi := &file_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +3462,7 @@ func (x *RemoveAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAccount.ProtoReflect.Descriptor instead.
 func (*RemoveAccount) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{17}
+	return file_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RemoveAccount) GetAccount() uint64 {
@@ -1816,7 +3482,7 @@ type PutCredential struct {
 
 func (x *PutCredential) Reset() {
 	*x = PutCredential{}
-	mi := &file_store_proto_msgTypes[18]
+	mi := &file_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +3494,7 @@ func (x *PutCredential) String() string {
 func (*PutCredential) ProtoMessage() {}
 
 func (x *PutCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[18]
+	mi := &file_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +3507,7 @@ func (x *PutCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredential.ProtoReflect.Descriptor instead.
 func (*PutCredential) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{18}
+	return file_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutCredential) GetAccount() uint64 {
@@ -1868,7 +3534,7 @@ type RemoveCredential struct {
 
 func (x *RemoveCredential) Reset() {
 	*x = RemoveCredential{}
-	mi := &file_store_proto_msgTypes[19]
+	mi := &file_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +3546,7 @@ func (x *RemoveCredential) String() string {
 func (*RemoveCredential) ProtoMessage() {}
 
 func (x *RemoveCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[19]
+	mi := &file_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +3559,7 @@ func (x *RemoveCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveCredential.ProtoReflect.Descriptor instead.
 func (*RemoveCredential) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{19}
+	return file_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RemoveCredential) GetAccount() uint64 {
@@ -1920,7 +3586,7 @@ type PutAlias struct {
 
 func (x *PutAlias) Reset() {
 	*x = PutAlias{}
-	mi := &file_store_proto_msgTypes[20]
+	mi := &file_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +3598,7 @@ func (x *PutAlias) String() string {
 func (*PutAlias) ProtoMessage() {}
 
 func (x *PutAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[20]
+	mi := &file_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +3611,7 @@ func (x *PutAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutAlias.ProtoReflect.Descriptor instead.
 func (*PutAlias) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{20}
+	return file_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PutAlias) GetAlias() *Alias {
@@ -1971,7 +3637,7 @@ type RemoveAlias struct {
 
 func (x *RemoveAlias) Reset() {
 	*x = RemoveAlias{}
-	mi := &file_store_proto_msgTypes[21]
+	mi := &file_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +3649,7 @@ func (x *RemoveAlias) String() string {
 func (*RemoveAlias) ProtoMessage() {}
 
 func (x *RemoveAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[21]
+	mi := &file_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +3662,7 @@ func (x *RemoveAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAlias.ProtoReflect.Descriptor instead.
 func (*RemoveAlias) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{21}
+	return file_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RemoveAlias) GetAddress() string {
@@ -2017,7 +3683,7 @@ type PutSetting struct {
 
 func (x *PutSetting) Reset() {
 	*x = PutSetting{}
-	mi := &file_store_proto_msgTypes[22]
+	mi := &file_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +3695,7 @@ func (x *PutSetting) String() string {
 func (*PutSetting) ProtoMessage() {}
 
 func (x *PutSetting) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[22]
+	mi := &file_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +3708,7 @@ func (x *PutSetting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSetting.ProtoReflect.Descriptor instead.
 func (*PutSetting) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{22}
+	return file_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PutSetting) GetName() string {
@@ -2075,7 +3741,7 @@ type RegisterServer struct {
 
 func (x *RegisterServer) Reset() {
 	*x = RegisterServer{}
-	mi := &file_store_proto_msgTypes[23]
+	mi := &file_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +3753,7 @@ func (x *RegisterServer) String() string {
 func (*RegisterServer) ProtoMessage() {}
 
 func (x *RegisterServer) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[23]
+	mi := &file_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +3766,7 @@ func (x *RegisterServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterServer.ProtoReflect.Descriptor instead.
 func (*RegisterServer) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{23}
+	return file_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RegisterServer) GetServer() *Server {
@@ -2119,7 +3785,7 @@ type RemoveServer struct {
 
 func (x *RemoveServer) Reset() {
 	*x = RemoveServer{}
-	mi := &file_store_proto_msgTypes[24]
+	mi := &file_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +3797,7 @@ func (x *RemoveServer) String() string {
 func (*RemoveServer) ProtoMessage() {}
 
 func (x *RemoveServer) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[24]
+	mi := &file_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +3810,7 @@ func (x *RemoveServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveServer.ProtoReflect.Descriptor instead.
 func (*RemoveServer) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{24}
+	return file_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RemoveServer) GetId() string {
@@ -2164,7 +3830,7 @@ type PutInvite struct {
 
 func (x *PutInvite) Reset() {
 	*x = PutInvite{}
-	mi := &file_store_proto_msgTypes[25]
+	mi := &file_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2176,7 +3842,7 @@ func (x *PutInvite) String() string {
 func (*PutInvite) ProtoMessage() {}
 
 func (x *PutInvite) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[25]
+	mi := &file_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2189,7 +3855,7 @@ func (x *PutInvite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutInvite.ProtoReflect.Descriptor instead.
 func (*PutInvite) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{25}
+	return file_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PutInvite) GetSecretHash() []byte {
@@ -2217,7 +3883,7 @@ type ConsumeInvite struct {
 
 func (x *ConsumeInvite) Reset() {
 	*x = ConsumeInvite{}
-	mi := &file_store_proto_msgTypes[26]
+	mi := &file_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +3895,7 @@ func (x *ConsumeInvite) String() string {
 func (*ConsumeInvite) ProtoMessage() {}
 
 func (x *ConsumeInvite) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[26]
+	mi := &file_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +3908,7 @@ func (x *ConsumeInvite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeInvite.ProtoReflect.Descriptor instead.
 func (*ConsumeInvite) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{26}
+	return file_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ConsumeInvite) GetSecretHash() []byte {
@@ -2276,7 +3942,7 @@ type Have struct {
 
 func (x *Have) Reset() {
 	*x = Have{}
-	mi := &file_store_proto_msgTypes[27]
+	mi := &file_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +3954,7 @@ func (x *Have) String() string {
 func (*Have) ProtoMessage() {}
 
 func (x *Have) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[27]
+	mi := &file_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +3967,7 @@ func (x *Have) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Have.ProtoReflect.Descriptor instead.
 func (*Have) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{27}
+	return file_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Have) GetServer() string {
@@ -2328,7 +3994,7 @@ type Lost struct {
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_store_proto_msgTypes[28]
+	mi := &file_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2340,7 +4006,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[28]
+	mi := &file_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2353,7 +4019,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{28}
+	return file_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Lost) GetServer() string {
@@ -2381,7 +4047,7 @@ type Reconfigure struct {
 
 func (x *Reconfigure) Reset() {
 	*x = Reconfigure{}
-	mi := &file_store_proto_msgTypes[29]
+	mi := &file_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2393,7 +4059,7 @@ func (x *Reconfigure) String() string {
 func (*Reconfigure) ProtoMessage() {}
 
 func (x *Reconfigure) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[29]
+	mi := &file_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2406,7 +4072,7 @@ func (x *Reconfigure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reconfigure.ProtoReflect.Descriptor instead.
 func (*Reconfigure) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{29}
+	return file_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Reconfigure) GetTargetVoters() []string {
@@ -2439,7 +4105,7 @@ type AdvanceEpoch struct {
 
 func (x *AdvanceEpoch) Reset() {
 	*x = AdvanceEpoch{}
-	mi := &file_store_proto_msgTypes[30]
+	mi := &file_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +4117,7 @@ func (x *AdvanceEpoch) String() string {
 func (*AdvanceEpoch) ProtoMessage() {}
 
 func (x *AdvanceEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[30]
+	mi := &file_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +4130,7 @@ func (x *AdvanceEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceEpoch.ProtoReflect.Descriptor instead.
 func (*AdvanceEpoch) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{30}
+	return file_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AdvanceEpoch) GetFrom() uint64 {
@@ -2484,7 +4150,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_store_proto_msgTypes[31]
+	mi := &file_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2496,7 +4162,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[31]
+	mi := &file_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2509,7 +4175,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{31}
+	return file_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Tick) GetMs() uint64 {
@@ -2536,7 +4202,7 @@ type Sweep struct {
 
 func (x *Sweep) Reset() {
 	*x = Sweep{}
-	mi := &file_store_proto_msgTypes[32]
+	mi := &file_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +4214,7 @@ func (x *Sweep) String() string {
 func (*Sweep) ProtoMessage() {}
 
 func (x *Sweep) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[32]
+	mi := &file_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +4227,7 @@ func (x *Sweep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sweep.ProtoReflect.Descriptor instead.
 func (*Sweep) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{32}
+	return file_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Sweep) GetEmails() []uint64 {
@@ -2589,7 +4255,7 @@ type HoldSweeps struct {
 
 func (x *HoldSweeps) Reset() {
 	*x = HoldSweeps{}
-	mi := &file_store_proto_msgTypes[33]
+	mi := &file_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2601,7 +4267,7 @@ func (x *HoldSweeps) String() string {
 func (*HoldSweeps) ProtoMessage() {}
 
 func (x *HoldSweeps) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[33]
+	mi := &file_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2614,7 +4280,7 @@ func (x *HoldSweeps) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldSweeps.ProtoReflect.Descriptor instead.
 func (*HoldSweeps) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{33}
+	return file_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *HoldSweeps) GetId() []byte {
@@ -2649,7 +4315,7 @@ type PutSecret struct {
 
 func (x *PutSecret) Reset() {
 	*x = PutSecret{}
-	mi := &file_store_proto_msgTypes[34]
+	mi := &file_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2661,7 +4327,7 @@ func (x *PutSecret) String() string {
 func (*PutSecret) ProtoMessage() {}
 
 func (x *PutSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[34]
+	mi := &file_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2674,7 +4340,7 @@ func (x *PutSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSecret.ProtoReflect.Descriptor instead.
 func (*PutSecret) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{34}
+	return file_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PutSecret) GetName() string {
@@ -2707,7 +4373,7 @@ type RaiseVersion struct {
 
 func (x *RaiseVersion) Reset() {
 	*x = RaiseVersion{}
-	mi := &file_store_proto_msgTypes[35]
+	mi := &file_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2719,7 +4385,7 @@ func (x *RaiseVersion) String() string {
 func (*RaiseVersion) ProtoMessage() {}
 
 func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[35]
+	mi := &file_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2732,7 +4398,7 @@ func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseVersion.ProtoReflect.Descriptor instead.
 func (*RaiseVersion) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{35}
+	return file_store_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RaiseVersion) GetVersion() uint32 {
@@ -2755,7 +4421,7 @@ type Domain struct {
 
 func (x *Domain) Reset() {
 	*x = Domain{}
-	mi := &file_store_proto_msgTypes[36]
+	mi := &file_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2767,7 +4433,7 @@ func (x *Domain) String() string {
 func (*Domain) ProtoMessage() {}
 
 func (x *Domain) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[36]
+	mi := &file_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2780,7 +4446,7 @@ func (x *Domain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Domain.ProtoReflect.Descriptor instead.
 func (*Domain) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{36}
+	return file_store_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Domain) GetName() string {
@@ -2827,7 +4493,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_store_proto_msgTypes[37]
+	mi := &file_store_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2839,7 +4505,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[37]
+	mi := &file_store_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2852,7 +4518,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{37}
+	return file_store_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Account) GetId() uint64 {
@@ -2925,7 +4591,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_store_proto_msgTypes[38]
+	mi := &file_store_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2937,7 +4603,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[38]
+	mi := &file_store_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2950,7 +4616,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{38}
+	return file_store_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Credential) GetId() string {
@@ -3007,7 +4673,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_store_proto_msgTypes[39]
+	mi := &file_store_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3019,7 +4685,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[39]
+	mi := &file_store_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3032,7 +4698,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{39}
+	return file_store_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Alias) GetAddress() string {
@@ -3073,7 +4739,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_store_proto_msgTypes[40]
+	mi := &file_store_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3085,7 +4751,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[40]
+	mi := &file_store_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3098,7 +4764,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{40}
+	return file_store_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Usage) GetBytes() int64 {
@@ -3134,7 +4800,7 @@ type Mailbox struct {
 
 func (x *Mailbox) Reset() {
 	*x = Mailbox{}
-	mi := &file_store_proto_msgTypes[41]
+	mi := &file_store_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3146,7 +4812,7 @@ func (x *Mailbox) String() string {
 func (*Mailbox) ProtoMessage() {}
 
 func (x *Mailbox) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[41]
+	mi := &file_store_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3159,7 +4825,7 @@ func (x *Mailbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mailbox.ProtoReflect.Descriptor instead.
 func (*Mailbox) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{41}
+	return file_store_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Mailbox) GetId() uint64 {
@@ -3255,7 +4921,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_store_proto_msgTypes[42]
+	mi := &file_store_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3267,7 +4933,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[42]
+	mi := &file_store_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3280,7 +4946,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{42}
+	return file_store_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Entry) GetEmail() uint64 {
@@ -3355,7 +5021,7 @@ type Email struct {
 
 func (x *Email) Reset() {
 	*x = Email{}
-	mi := &file_store_proto_msgTypes[43]
+	mi := &file_store_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3367,7 +5033,7 @@ func (x *Email) String() string {
 func (*Email) ProtoMessage() {}
 
 func (x *Email) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[43]
+	mi := &file_store_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3380,7 +5046,7 @@ func (x *Email) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Email.ProtoReflect.Descriptor instead.
 func (*Email) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{43}
+	return file_store_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Email) GetBodyId() []byte {
@@ -3449,7 +5115,7 @@ type EmailRefs struct {
 
 func (x *EmailRefs) Reset() {
 	*x = EmailRefs{}
-	mi := &file_store_proto_msgTypes[44]
+	mi := &file_store_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3461,7 +5127,7 @@ func (x *EmailRefs) String() string {
 func (*EmailRefs) ProtoMessage() {}
 
 func (x *EmailRefs) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[44]
+	mi := &file_store_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3474,7 +5140,7 @@ func (x *EmailRefs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmailRefs.ProtoReflect.Descriptor instead.
 func (*EmailRefs) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{44}
+	return file_store_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *EmailRefs) GetRefs() uint32 {
@@ -3506,7 +5172,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_store_proto_msgTypes[45]
+	mi := &file_store_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3518,7 +5184,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[45]
+	mi := &file_store_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3531,7 +5197,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{45}
+	return file_store_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Server) GetId() string {
@@ -3592,7 +5258,7 @@ type ServerList struct {
 
 func (x *ServerList) Reset() {
 	*x = ServerList{}
-	mi := &file_store_proto_msgTypes[46]
+	mi := &file_store_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3604,7 +5270,7 @@ func (x *ServerList) String() string {
 func (*ServerList) ProtoMessage() {}
 
 func (x *ServerList) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[46]
+	mi := &file_store_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3617,7 +5283,7 @@ func (x *ServerList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerList.ProtoReflect.Descriptor instead.
 func (*ServerList) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{46}
+	return file_store_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ServerList) GetServers() []*Server {
@@ -3638,7 +5304,7 @@ type Invite struct {
 
 func (x *Invite) Reset() {
 	*x = Invite{}
-	mi := &file_store_proto_msgTypes[47]
+	mi := &file_store_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3650,7 +5316,7 @@ func (x *Invite) String() string {
 func (*Invite) ProtoMessage() {}
 
 func (x *Invite) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[47]
+	mi := &file_store_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3663,7 +5329,7 @@ func (x *Invite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Invite.ProtoReflect.Descriptor instead.
 func (*Invite) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{47}
+	return file_store_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Invite) GetSecretHash() []byte {
@@ -3699,7 +5365,7 @@ type LogPosition struct {
 
 func (x *LogPosition) Reset() {
 	*x = LogPosition{}
-	mi := &file_store_proto_msgTypes[48]
+	mi := &file_store_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3711,7 +5377,7 @@ func (x *LogPosition) String() string {
 func (*LogPosition) ProtoMessage() {}
 
 func (x *LogPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[48]
+	mi := &file_store_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3724,7 +5390,7 @@ func (x *LogPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogPosition.ProtoReflect.Descriptor instead.
 func (*LogPosition) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{48}
+	return file_store_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *LogPosition) GetIndex() uint64 {
@@ -3766,7 +5432,7 @@ type ConfiguredServer struct {
 
 func (x *ConfiguredServer) Reset() {
 	*x = ConfiguredServer{}
-	mi := &file_store_proto_msgTypes[49]
+	mi := &file_store_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3778,7 +5444,7 @@ func (x *ConfiguredServer) String() string {
 func (*ConfiguredServer) ProtoMessage() {}
 
 func (x *ConfiguredServer) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[49]
+	mi := &file_store_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3791,7 +5457,7 @@ func (x *ConfiguredServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfiguredServer.ProtoReflect.Descriptor instead.
 func (*ConfiguredServer) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{49}
+	return file_store_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ConfiguredServer) GetId() string {
@@ -3834,7 +5500,7 @@ type ClusterRecord struct {
 
 func (x *ClusterRecord) Reset() {
 	*x = ClusterRecord{}
-	mi := &file_store_proto_msgTypes[50]
+	mi := &file_store_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3846,7 +5512,7 @@ func (x *ClusterRecord) String() string {
 func (*ClusterRecord) ProtoMessage() {}
 
 func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[50]
+	mi := &file_store_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3859,7 +5525,7 @@ func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterRecord.ProtoReflect.Descriptor instead.
 func (*ClusterRecord) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{50}
+	return file_store_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ClusterRecord) GetVersion() uint32 {
@@ -3939,6 +5605,511 @@ func (x *ClusterRecord) GetHolds() []*SweepHold {
 	return nil
 }
 
+// Rule is one of the site's own rules for mail (queue/filter).
+type Rule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Position      uint32                 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
+	Action        string                 `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	Field         string                 `protobuf:"bytes,4,opt,name=field,proto3" json:"field,omitempty"`
+	Header        string                 `protobuf:"bytes,5,opt,name=header,proto3" json:"header,omitempty"`
+	Pattern       string                 `protobuf:"bytes,6,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	Direction     string                 `protobuf:"bytes,7,opt,name=direction,proto3" json:"direction,omitempty"`
+	Reply         string                 `protobuf:"bytes,8,opt,name=reply,proto3" json:"reply,omitempty"`
+	Note          string                 `protobuf:"bytes,9,opt,name=note,proto3" json:"note,omitempty"`
+	ChangedUnixMs int64                  `protobuf:"varint,10,opt,name=changed_unix_ms,json=changedUnixMs,proto3" json:"changed_unix_ms,omitempty"`
+	ChangedBy     string                 `protobuf:"bytes,11,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
+	Disabled      bool                   `protobuf:"varint,12,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rule) Reset() {
+	*x = Rule{}
+	mi := &file_store_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rule) ProtoMessage() {}
+
+func (x *Rule) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rule.ProtoReflect.Descriptor instead.
+func (*Rule) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *Rule) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Rule) GetPosition() uint32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Rule) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *Rule) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *Rule) GetHeader() string {
+	if x != nil {
+		return x.Header
+	}
+	return ""
+}
+
+func (x *Rule) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *Rule) GetDirection() string {
+	if x != nil {
+		return x.Direction
+	}
+	return ""
+}
+
+func (x *Rule) GetReply() string {
+	if x != nil {
+		return x.Reply
+	}
+	return ""
+}
+
+func (x *Rule) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *Rule) GetChangedUnixMs() int64 {
+	if x != nil {
+		return x.ChangedUnixMs
+	}
+	return 0
+}
+
+func (x *Rule) GetChangedBy() string {
+	if x != nil {
+		return x.ChangedBy
+	}
+	return ""
+}
+
+func (x *Rule) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+// DomainRoute is where mail for a domain goes, if not where its MX says (queue/route).
+type DomainRoute struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Domain        string                 `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"` // "example.org", "*.example.org" or "*"
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`     // mx, smarthost, discard, reject
+	Hosts         string                 `protobuf:"bytes,3,opt,name=hosts,proto3" json:"hosts,omitempty"`
+	Tls           string                 `protobuf:"bytes,4,opt,name=tls,proto3" json:"tls,omitempty"`
+	Username      string                 `protobuf:"bytes,5,opt,name=username,proto3" json:"username,omitempty"`
+	Password      []byte                 `protobuf:"bytes,6,opt,name=password,proto3" json:"password,omitempty"`
+	Text          string                 `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
+	ChangedUnixMs int64                  `protobuf:"varint,8,opt,name=changed_unix_ms,json=changedUnixMs,proto3" json:"changed_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DomainRoute) Reset() {
+	*x = DomainRoute{}
+	mi := &file_store_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DomainRoute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DomainRoute) ProtoMessage() {}
+
+func (x *DomainRoute) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DomainRoute.ProtoReflect.Descriptor instead.
+func (*DomainRoute) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *DomainRoute) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *DomainRoute) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *DomainRoute) GetHosts() string {
+	if x != nil {
+		return x.Hosts
+	}
+	return ""
+}
+
+func (x *DomainRoute) GetTls() string {
+	if x != nil {
+		return x.Tls
+	}
+	return ""
+}
+
+func (x *DomainRoute) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *DomainRoute) GetPassword() []byte {
+	if x != nil {
+		return x.Password
+	}
+	return nil
+}
+
+func (x *DomainRoute) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *DomainRoute) GetChangedUnixMs() int64 {
+	if x != nil {
+		return x.ChangedUnixMs
+	}
+	return 0
+}
+
+// Resend remembers what was taken, for a client that did not hear so.
+type Resend struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	QueueId       string                 `protobuf:"bytes,1,opt,name=queue_id,json=queueId,proto3" json:"queue_id,omitempty"`
+	Tick          uint64                 `protobuf:"varint,2,opt,name=tick,proto3" json:"tick,omitempty"`
+	Accounts      []uint64               `protobuf:"varint,3,rep,packed,name=accounts,proto3" json:"accounts,omitempty"`
+	Addresses     []string               `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resend) Reset() {
+	*x = Resend{}
+	mi := &file_store_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resend) ProtoMessage() {}
+
+func (x *Resend) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resend.ProtoReflect.Descriptor instead.
+func (*Resend) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *Resend) GetQueueId() string {
+	if x != nil {
+		return x.QueueId
+	}
+	return ""
+}
+
+func (x *Resend) GetTick() uint64 {
+	if x != nil {
+		return x.Tick
+	}
+	return 0
+}
+
+func (x *Resend) GetAccounts() []uint64 {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
+func (x *Resend) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+// TraceEvent is one thing that happened to a message.
+type TraceEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UnixMs        int64                  `protobuf:"varint,1,opt,name=unix_ms,json=unixMs,proto3" json:"unix_ms,omitempty"`
+	Server        string                 `protobuf:"bytes,2,opt,name=server,proto3" json:"server,omitempty"`
+	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"` // accepted, delivered, queued, deferred, failed, routed, held, released, retried, bounced, deleted, noticed, handed, resent
+	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	Text          string                 `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	Origin        *Origin                `protobuf:"bytes,6,opt,name=origin,proto3" json:"origin,omitempty"`
+	EnvelopeFrom  string                 `protobuf:"bytes,7,opt,name=envelope_from,json=envelopeFrom,proto3" json:"envelope_from,omitempty"`
+	Peer          string                 `protobuf:"bytes,8,opt,name=peer,proto3" json:"peer,omitempty"`
+	Code          uint32                 `protobuf:"varint,9,opt,name=code,proto3" json:"code,omitempty"`
+	RawBytes      int64                  `protobuf:"varint,10,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"`
+	Attempt       uint32                 `protobuf:"varint,11,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Related       string                 `protobuf:"bytes,12,opt,name=related,proto3" json:"related,omitempty"` // queue id of a notice
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceEvent) Reset() {
+	*x = TraceEvent{}
+	mi := &file_store_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceEvent) ProtoMessage() {}
+
+func (x *TraceEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceEvent.ProtoReflect.Descriptor instead.
+func (*TraceEvent) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *TraceEvent) GetUnixMs() int64 {
+	if x != nil {
+		return x.UnixMs
+	}
+	return 0
+}
+
+func (x *TraceEvent) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *TraceEvent) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *TraceEvent) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *TraceEvent) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *TraceEvent) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *TraceEvent) GetEnvelopeFrom() string {
+	if x != nil {
+		return x.EnvelopeFrom
+	}
+	return ""
+}
+
+func (x *TraceEvent) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *TraceEvent) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *TraceEvent) GetRawBytes() int64 {
+	if x != nil {
+		return x.RawBytes
+	}
+	return 0
+}
+
+func (x *TraceEvent) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *TraceEvent) GetRelated() string {
+	if x != nil {
+		return x.Related
+	}
+	return ""
+}
+
+// AuditEvent is a change that an administrator made of how mail is judged and routed.
+type AuditEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UnixMs        int64                  `protobuf:"varint,1,opt,name=unix_ms,json=unixMs,proto3" json:"unix_ms,omitempty"`
+	Server        string                 `protobuf:"bytes,2,opt,name=server,proto3" json:"server,omitempty"`
+	Who           string                 `protobuf:"bytes,3,opt,name=who,proto3" json:"who,omitempty"`
+	Text          string                 `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEvent) Reset() {
+	*x = AuditEvent{}
+	mi := &file_store_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEvent) ProtoMessage() {}
+
+func (x *AuditEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
+func (*AuditEvent) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *AuditEvent) GetUnixMs() int64 {
+	if x != nil {
+		return x.UnixMs
+	}
+	return 0
+}
+
+func (x *AuditEvent) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type SweepHold struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3949,7 +6120,7 @@ type SweepHold struct {
 
 func (x *SweepHold) Reset() {
 	*x = SweepHold{}
-	mi := &file_store_proto_msgTypes[51]
+	mi := &file_store_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3961,7 +6132,7 @@ func (x *SweepHold) String() string {
 func (*SweepHold) ProtoMessage() {}
 
 func (x *SweepHold) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[51]
+	mi := &file_store_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3974,7 +6145,7 @@ func (x *SweepHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepHold.ProtoReflect.Descriptor instead.
 func (*SweepHold) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{51}
+	return file_store_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *SweepHold) GetId() []byte {
@@ -4004,7 +6175,7 @@ type Incarnation struct {
 
 func (x *Incarnation) Reset() {
 	*x = Incarnation{}
-	mi := &file_store_proto_msgTypes[52]
+	mi := &file_store_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4016,7 +6187,7 @@ func (x *Incarnation) String() string {
 func (*Incarnation) ProtoMessage() {}
 
 func (x *Incarnation) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[52]
+	mi := &file_store_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4029,7 +6200,7 @@ func (x *Incarnation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Incarnation.ProtoReflect.Descriptor instead.
 func (*Incarnation) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{52}
+	return file_store_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Incarnation) GetLowest() uint64 {
@@ -4071,7 +6242,7 @@ var File_store_proto protoreflect.FileDescriptor
 
 const file_store_proto_rawDesc = "" +
 	"\n" +
-	"\vstore.proto\x12\x0fquorumail.store\"\xfd\x10\n" +
+	"\vstore.proto\x12\x0fquorumail.store\"\xd0\x16\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\rR\x05group\x12 \n" +
@@ -4118,8 +6289,23 @@ const file_store_proto_rawDesc = "" +
 	"\rraise_version\x18; \x01(\v2\x1d.quorumail.store.RaiseVersionH\x00R\fraiseVersion\x12D\n" +
 	"\rremove_server\x18< \x01(\v2\x1d.quorumail.store.RemoveServerH\x00R\fremoveServer\x12>\n" +
 	"\vhold_sweeps\x18= \x01(\v2\x1b.quorumail.store.HoldSweepsH\x00R\n" +
-	"holdSweepsB\x04\n" +
-	"\x02opJ\x04\b:\x10;R\x12retire_incarnation\"\xd9\x01\n" +
+	"holdSweeps\x12D\n" +
+	"\rqueue_attempt\x18@ \x01(\v2\x1d.quorumail.store.QueueAttemptH\x00R\fqueueAttempt\x12G\n" +
+	"\x0equeue_outcomes\x18A \x01(\v2\x1e.quorumail.store.QueueOutcomesH\x00R\rqueueOutcomes\x12>\n" +
+	"\vqueue_route\x18B \x01(\v2\x1b.quorumail.store.QueueRouteH\x00R\n" +
+	"queueRoute\x12>\n" +
+	"\vqueue_place\x18C \x01(\v2\x1b.quorumail.store.QueuePlaceH\x00R\n" +
+	"queuePlace\x12>\n" +
+	"\vqueue_admin\x18D \x01(\v2\x1b.quorumail.store.QueueAdminH\x00R\n" +
+	"queueAdmin\x12H\n" +
+	"\x0fqueue_hand_over\x18E \x01(\v2\x1e.quorumail.store.QueueHandOverH\x00R\rqueueHandOver\x125\n" +
+	"\bput_rule\x18H \x01(\v2\x18.quorumail.store.PutRuleH\x00R\aputRule\x12>\n" +
+	"\vremove_rule\x18I \x01(\v2\x1b.quorumail.store.RemoveRuleH\x00R\n" +
+	"removeRule\x128\n" +
+	"\tput_route\x18J \x01(\v2\x19.quorumail.store.PutRouteH\x00R\bputRoute\x12A\n" +
+	"\fremove_route\x18K \x01(\v2\x1c.quorumail.store.RemoveRouteH\x00R\vremoveRoute\x12D\n" +
+	"\rremove_secret\x18L \x01(\v2\x1d.quorumail.store.RemoveSecretH\x00R\fremoveSecretB\x04\n" +
+	"\x02opJ\x04\b:\x10;R\x12retire_incarnation\"\xa0\x02\n" +
 	"\x06Result\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x126\n" +
@@ -4128,7 +6314,11 @@ const file_store_proto_rawDesc = "" +
 	"\x04uids\x18\x05 \x01(\fR\x04uids\x12\x0e\n" +
 	"\x02id\x18\x06 \x01(\x04R\x02id\x12\x19\n" +
 	"\bsrc_uids\x18\a \x03(\rR\asrcUids\x12\x14\n" +
-	"\x05index\x18\b \x01(\x04R\x05index\"\xba\x01\n" +
+	"\x05index\x18\b \x01(\x04R\x05index\x12\x19\n" +
+	"\bqueue_id\x18\t \x01(\tR\aqueueId\x12\x14\n" +
+	"\x05codes\x18\n" +
+	" \x03(\rR\x05codes\x12\x14\n" +
+	"\x05count\x18\v \x01(\x04R\x05count\"\xba\x01\n" +
 	"\rPlacedMessage\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x04R\aaccount\x12\x18\n" +
 	"\amailbox\x18\x02 \x01(\x04R\amailbox\x12\x10\n" +
@@ -4155,14 +6345,157 @@ const file_store_proto_rawDesc = "" +
 	"\bkeywords\x18\x04 \x03(\tR\bkeywords\x12,\n" +
 	"\x12internal_date_unix\x18\x05 \x01(\x03R\x10internalDateUnix\x12,\n" +
 	"\x12internal_date_zone\x18\x06 \x01(\x05R\x10internalDateZone\x12#\n" +
-	"\renforce_quota\x18\a \x01(\bR\fenforceQuota\"\xc7\x01\n" +
+	"\renforce_quota\x18\a \x01(\bR\fenforceQuota\"\xb2\x03\n" +
 	"\n" +
 	"AddMessage\x12,\n" +
 	"\x04body\x18\x01 \x01(\v2\x18.quorumail.store.BodyRefR\x04body\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\fR\asummary\x121\n" +
 	"\atargets\x18\x03 \x03(\v2\x17.quorumail.store.TargetR\atargets\x12\x19\n" +
 	"\bqueue_id\x18\x04 \x01(\tR\aqueueId\x12#\n" +
-	"\renvelope_from\x18\x05 \x01(\tR\fenvelopeFrom\"\xf3\x01\n" +
+	"\renvelope_from\x18\x05 \x01(\tR\fenvelopeFrom\x123\n" +
+	"\x06queued\x18\x06 \x03(\v2\x1b.quorumail.store.QueueEntryR\x06queued\x125\n" +
+	"\benvelope\x18\a \x01(\v2\x19.quorumail.store.EnvelopeR\benvelope\x12\x1d\n" +
+	"\n" +
+	"resend_key\x18\b \x01(\fR\tresendKey\x12/\n" +
+	"\x06origin\x18\t \x01(\v2\x17.quorumail.store.OriginR\x06origin\x12-\n" +
+	"\x04ends\x18\n" +
+	" \x03(\v2\x19.quorumail.store.QueueEndR\x04ends\"\x9c\x01\n" +
+	"\bEnvelope\x12\x10\n" +
+	"\x03ret\x18\x01 \x01(\tR\x03ret\x12\x14\n" +
+	"\x05envid\x18\x02 \x01(\tR\x05envid\x12\x12\n" +
+	"\x04utf8\x18\x03 \x01(\bR\x04utf8\x12\x1f\n" +
+	"\vrequire_tls\x18\x04 \x01(\bR\n" +
+	"requireTls\x12\x1b\n" +
+	"\teight_bit\x18\x05 \x01(\bR\beightBit\x12\x16\n" +
+	"\x06binary\x18\x06 \x01(\bR\x06binary\"\xfc\x01\n" +
+	"\x06Origin\x12\x16\n" +
+	"\x06client\x18\x01 \x01(\tR\x06client\x12\x12\n" +
+	"\x04helo\x18\x02 \x01(\tR\x04helo\x12\x10\n" +
+	"\x03tls\x18\x03 \x01(\tR\x03tls\x12\x18\n" +
+	"\aaccount\x18\x04 \x01(\x04R\aaccount\x12'\n" +
+	"\x0faccount_address\x18\x05 \x01(\tR\x0eaccountAddress\x12\x1a\n" +
+	"\blistener\x18\x06 \x01(\tR\blistener\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\a \x01(\tR\tmessageId\x12\x1e\n" +
+	"\n" +
+	"recipients\x18\b \x03(\tR\n" +
+	"recipients\x12\x16\n" +
+	"\x06checks\x18\t \x01(\tR\x06checks\"\x95\x05\n" +
+	"\n" +
+	"QueueEntry\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\x04R\amessage\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\rR\x06number\x12\x14\n" +
+	"\x05queue\x18\x03 \x01(\rR\x05queue\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x1a\n" +
+	"\boriginal\x18\x05 \x01(\tR\boriginal\x12\x14\n" +
+	"\x05orcpt\x18\x06 \x01(\tR\x05orcpt\x12\x16\n" +
+	"\x06notify\x18\a \x01(\rR\x06notify\x12\x18\n" +
+	"\aaccount\x18\b \x01(\x04R\aaccount\x12\x18\n" +
+	"\amailbox\x18\t \x01(\x04R\amailbox\x12\x14\n" +
+	"\x05owner\x18\n" +
+	" \x01(\tR\x05owner\x12\x14\n" +
+	"\x05epoch\x18\v \x01(\x04R\x05epoch\x12\x1a\n" +
+	"\battempts\x18\f \x01(\rR\battempts\x12\x1e\n" +
+	"\n" +
+	"attempting\x18\r \x01(\bR\n" +
+	"attempting\x12\x12\n" +
+	"\x04held\x18\x0e \x01(\bR\x04held\x12\x1e\n" +
+	"\vdue_unix_ms\x18\x0f \x01(\x03R\tdueUnixMs\x12\x1d\n" +
+	"\n" +
+	"since_tick\x18\x10 \x01(\x04R\tsinceTick\x12\"\n" +
+	"\rsince_unix_ms\x18\x11 \x01(\x03R\vsinceUnixMs\x12\x16\n" +
+	"\x06notice\x18\x12 \x01(\rR\x06notice\x12\x16\n" +
+	"\x06warned\x18\x13 \x01(\bR\x06warned\x12\x16\n" +
+	"\x06status\x18\x14 \x01(\tR\x06status\x12\x12\n" +
+	"\x04code\x18\x15 \x01(\rR\x04code\x12\x16\n" +
+	"\x06reason\x18\x16 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04peer\x18\x17 \x01(\tR\x04peer\x12 \n" +
+	"\flast_unix_ms\x18\x18 \x01(\x03R\n" +
+	"lastUnixMs\x12\x1e\n" +
+	"\n" +
+	"postmaster\x18\x19 \x01(\bR\n" +
+	"postmaster\"\xb1\x03\n" +
+	"\fQueueMessage\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x19\n" +
+	"\bqueue_id\x18\x02 \x01(\tR\aqueueId\x12\x14\n" +
+	"\x05email\x18\x03 \x01(\x04R\x05email\x12#\n" +
+	"\renvelope_from\x18\x04 \x01(\tR\fenvelopeFrom\x125\n" +
+	"\benvelope\x18\x05 \x01(\v2\x19.quorumail.store.EnvelopeR\benvelope\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x06 \x01(\tR\tmessageId\x12(\n" +
+	"\x10received_unix_ms\x18\a \x01(\x03R\x0ereceivedUnixMs\x12#\n" +
+	"\rreceived_tick\x18\b \x01(\x04R\freceivedTick\x12\x1b\n" +
+	"\traw_bytes\x18\t \x01(\x03R\brawBytes\x12\x18\n" +
+	"\aaccount\x18\n" +
+	" \x01(\x04R\aaccount\x12\x12\n" +
+	"\x04open\x18\v \x01(\rR\x04open\x12\x1f\n" +
+	"\vlast_number\x18\f \x01(\rR\n" +
+	"lastNumber\x12\x16\n" +
+	"\x06client\x18\r \x01(\tR\x06client\x12\x12\n" +
+	"\x04helo\x18\x0e \x01(\tR\x04helo\"R\n" +
+	"\bQueueRef\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\x04R\amessage\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\rR\x06number\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"O\n" +
+	"\bQueueEnd\x12+\n" +
+	"\x03ref\x18\x01 \x01(\v2\x19.quorumail.store.QueueRefR\x03ref\x12\x16\n" +
+	"\x06warned\x18\x02 \x01(\bR\x06warned\"=\n" +
+	"\fQueueAttempt\x12-\n" +
+	"\x04refs\x18\x01 \x03(\v2\x19.quorumail.store.QueueRefR\x04refs\"J\n" +
+	"\rQueueOutcomes\x129\n" +
+	"\boutcomes\x18\x01 \x03(\v2\x1d.quorumail.store.QueueOutcomeR\boutcomes\"\x95\x02\n" +
+	"\fQueueOutcome\x12+\n" +
+	"\x03ref\x18\x01 \x01(\v2\x19.quorumail.store.QueueRefR\x03ref\x12\x16\n" +
+	"\x06result\x18\x02 \x01(\rR\x06result\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\rR\x04code\x12\x16\n" +
+	"\x06status\x18\x04 \x01(\tR\x06status\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04peer\x18\x06 \x01(\tR\x04peer\x12\x10\n" +
+	"\x03tls\x18\a \x01(\tR\x03tls\x12\x1e\n" +
+	"\vdue_unix_ms\x18\b \x01(\x03R\tdueUnixMs\x12\x16\n" +
+	"\x06notice\x18\t \x01(\rR\x06notice\x12\x1e\n" +
+	"\n" +
+	"postmaster\x18\n" +
+	" \x01(\bR\n" +
+	"postmaster\"\xcf\x01\n" +
+	"\n" +
+	"QueueRoute\x12+\n" +
+	"\x03ref\x18\x01 \x01(\v2\x19.quorumail.store.QueueRefR\x03ref\x121\n" +
+	"\atargets\x18\x02 \x03(\v2\x17.quorumail.store.TargetR\atargets\x125\n" +
+	"\aentries\x18\x03 \x03(\v2\x1b.quorumail.store.QueueEntryR\aentries\x12\x16\n" +
+	"\x06checks\x18\x04 \x01(\tR\x06checks\x12\x12\n" +
+	"\x04hold\x18\x05 \x01(\bR\x04hold\"x\n" +
+	"\n" +
+	"QueuePlace\x12-\n" +
+	"\x04refs\x18\x01 \x03(\v2\x19.quorumail.store.QueueRefR\x04refs\x12\x16\n" +
+	"\x06notice\x18\x02 \x01(\rR\x06notice\x12#\n" +
+	"\renforce_quota\x18\x03 \x01(\bR\fenforceQuota\"}\n" +
+	"\n" +
+	"QueueAdmin\x12-\n" +
+	"\x04refs\x18\x01 \x03(\v2\x19.quorumail.store.QueueRefR\x04refs\x12\x16\n" +
+	"\x06action\x18\x02 \x01(\rR\x06action\x12\x10\n" +
+	"\x03who\x18\x03 \x01(\tR\x03who\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"I\n" +
+	"\rQueueHandOver\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x03(\tR\x02to\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"^\n" +
+	"\aPutRule\x12)\n" +
+	"\x04rule\x18\x01 \x01(\v2\x15.quorumail.store.RuleR\x04rule\x12\x16\n" +
+	"\x06create\x18\x02 \x01(\bR\x06create\x12\x10\n" +
+	"\x03who\x18\x03 \x01(\tR\x03who\".\n" +
+	"\n" +
+	"RemoveRule\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
+	"\x03who\x18\x02 \x01(\tR\x03who\"P\n" +
+	"\bPutRoute\x122\n" +
+	"\x05route\x18\x01 \x01(\v2\x1c.quorumail.store.DomainRouteR\x05route\x12\x10\n" +
+	"\x03who\x18\x02 \x01(\tR\x03who\"7\n" +
+	"\vRemoveRoute\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x10\n" +
+	"\x03who\x18\x02 \x01(\tR\x03who\"\"\n" +
+	"\fRemoveSecret\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xf3\x01\n" +
 	"\n" +
 	"StoreFlags\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x04R\aaccount\x12\x18\n" +
@@ -4385,7 +6718,57 @@ const file_store_proto_rawDesc = "" +
 	"cluster_id\x18\t \x01(\tR\tclusterId\x12*\n" +
 	"\x11next_uid_validity\x18\n" +
 	" \x01(\rR\x0fnextUidValidity\x120\n" +
-	"\x05holds\x18\v \x03(\v2\x1a.quorumail.store.SweepHoldR\x05holds\":\n" +
+	"\x05holds\x18\v \x03(\v2\x1a.quorumail.store.SweepHoldR\x05holds\"\xbd\x02\n" +
+	"\x04Rule\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\rR\bposition\x12\x16\n" +
+	"\x06action\x18\x03 \x01(\tR\x06action\x12\x14\n" +
+	"\x05field\x18\x04 \x01(\tR\x05field\x12\x16\n" +
+	"\x06header\x18\x05 \x01(\tR\x06header\x12\x18\n" +
+	"\apattern\x18\x06 \x01(\tR\apattern\x12\x1c\n" +
+	"\tdirection\x18\a \x01(\tR\tdirection\x12\x14\n" +
+	"\x05reply\x18\b \x01(\tR\x05reply\x12\x12\n" +
+	"\x04note\x18\t \x01(\tR\x04note\x12&\n" +
+	"\x0fchanged_unix_ms\x18\n" +
+	" \x01(\x03R\rchangedUnixMs\x12\x1d\n" +
+	"\n" +
+	"changed_by\x18\v \x01(\tR\tchangedBy\x12\x1a\n" +
+	"\bdisabled\x18\f \x01(\bR\bdisabled\"\xd5\x01\n" +
+	"\vDomainRoute\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05hosts\x18\x03 \x01(\tR\x05hosts\x12\x10\n" +
+	"\x03tls\x18\x04 \x01(\tR\x03tls\x12\x1a\n" +
+	"\busername\x18\x05 \x01(\tR\busername\x12\x1a\n" +
+	"\bpassword\x18\x06 \x01(\fR\bpassword\x12\x12\n" +
+	"\x04text\x18\a \x01(\tR\x04text\x12&\n" +
+	"\x0fchanged_unix_ms\x18\b \x01(\x03R\rchangedUnixMs\"q\n" +
+	"\x06Resend\x12\x19\n" +
+	"\bqueue_id\x18\x01 \x01(\tR\aqueueId\x12\x12\n" +
+	"\x04tick\x18\x02 \x01(\x04R\x04tick\x12\x1a\n" +
+	"\baccounts\x18\x03 \x03(\x04R\baccounts\x12\x1c\n" +
+	"\taddresses\x18\x04 \x03(\tR\taddresses\"\xce\x02\n" +
+	"\n" +
+	"TraceEvent\x12\x17\n" +
+	"\aunix_ms\x18\x01 \x01(\x03R\x06unixMs\x12\x16\n" +
+	"\x06server\x18\x02 \x01(\tR\x06server\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\x12/\n" +
+	"\x06origin\x18\x06 \x01(\v2\x17.quorumail.store.OriginR\x06origin\x12#\n" +
+	"\renvelope_from\x18\a \x01(\tR\fenvelopeFrom\x12\x12\n" +
+	"\x04peer\x18\b \x01(\tR\x04peer\x12\x12\n" +
+	"\x04code\x18\t \x01(\rR\x04code\x12\x1b\n" +
+	"\traw_bytes\x18\n" +
+	" \x01(\x03R\brawBytes\x12\x18\n" +
+	"\aattempt\x18\v \x01(\rR\aattempt\x12\x18\n" +
+	"\arelated\x18\f \x01(\tR\arelated\"c\n" +
+	"\n" +
+	"AuditEvent\x12\x17\n" +
+	"\aunix_ms\x18\x01 \x01(\x03R\x06unixMs\x12\x16\n" +
+	"\x06server\x18\x02 \x01(\tR\x06server\x12\x10\n" +
+	"\x03who\x18\x03 \x01(\tR\x03who\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\":\n" +
 	"\tSweepHold\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1d\n" +
 	"\n" +
@@ -4410,7 +6793,7 @@ func file_store_proto_rawDescGZIP() []byte {
 	return file_store_proto_rawDescData
 }
 
-var file_store_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_store_proto_msgTypes = make([]protoimpl.MessageInfo, 76)
 var file_store_proto_goTypes = []any{
 	(*Command)(nil),          // 0: quorumail.store.Command
 	(*Result)(nil),           // 1: quorumail.store.Result
@@ -4419,103 +6802,154 @@ var file_store_proto_goTypes = []any{
 	(*Ack)(nil),              // 4: quorumail.store.Ack
 	(*Target)(nil),           // 5: quorumail.store.Target
 	(*AddMessage)(nil),       // 6: quorumail.store.AddMessage
-	(*StoreFlags)(nil),       // 7: quorumail.store.StoreFlags
-	(*Expunge)(nil),          // 8: quorumail.store.Expunge
-	(*CopyMessages)(nil),     // 9: quorumail.store.CopyMessages
-	(*CreateMailbox)(nil),    // 10: quorumail.store.CreateMailbox
-	(*DeleteMailbox)(nil),    // 11: quorumail.store.DeleteMailbox
-	(*RenameMailbox)(nil),    // 12: quorumail.store.RenameMailbox
-	(*SetSubscribed)(nil),    // 13: quorumail.store.SetSubscribed
-	(*PutDomain)(nil),        // 14: quorumail.store.PutDomain
-	(*RemoveDomain)(nil),     // 15: quorumail.store.RemoveDomain
-	(*PutAccount)(nil),       // 16: quorumail.store.PutAccount
-	(*RemoveAccount)(nil),    // 17: quorumail.store.RemoveAccount
-	(*PutCredential)(nil),    // 18: quorumail.store.PutCredential
-	(*RemoveCredential)(nil), // 19: quorumail.store.RemoveCredential
-	(*PutAlias)(nil),         // 20: quorumail.store.PutAlias
-	(*RemoveAlias)(nil),      // 21: quorumail.store.RemoveAlias
-	(*PutSetting)(nil),       // 22: quorumail.store.PutSetting
-	(*RegisterServer)(nil),   // 23: quorumail.store.RegisterServer
-	(*RemoveServer)(nil),     // 24: quorumail.store.RemoveServer
-	(*PutInvite)(nil),        // 25: quorumail.store.PutInvite
-	(*ConsumeInvite)(nil),    // 26: quorumail.store.ConsumeInvite
-	(*Have)(nil),             // 27: quorumail.store.Have
-	(*Lost)(nil),             // 28: quorumail.store.Lost
-	(*Reconfigure)(nil),      // 29: quorumail.store.Reconfigure
-	(*AdvanceEpoch)(nil),     // 30: quorumail.store.AdvanceEpoch
-	(*Tick)(nil),             // 31: quorumail.store.Tick
-	(*Sweep)(nil),            // 32: quorumail.store.Sweep
-	(*HoldSweeps)(nil),       // 33: quorumail.store.HoldSweeps
-	(*PutSecret)(nil),        // 34: quorumail.store.PutSecret
-	(*RaiseVersion)(nil),     // 35: quorumail.store.RaiseVersion
-	(*Domain)(nil),           // 36: quorumail.store.Domain
-	(*Account)(nil),          // 37: quorumail.store.Account
-	(*Credential)(nil),       // 38: quorumail.store.Credential
-	(*Alias)(nil),            // 39: quorumail.store.Alias
-	(*Usage)(nil),            // 40: quorumail.store.Usage
-	(*Mailbox)(nil),          // 41: quorumail.store.Mailbox
-	(*Entry)(nil),            // 42: quorumail.store.Entry
-	(*Email)(nil),            // 43: quorumail.store.Email
-	(*EmailRefs)(nil),        // 44: quorumail.store.EmailRefs
-	(*Server)(nil),           // 45: quorumail.store.Server
-	(*ServerList)(nil),       // 46: quorumail.store.ServerList
-	(*Invite)(nil),           // 47: quorumail.store.Invite
-	(*LogPosition)(nil),      // 48: quorumail.store.LogPosition
-	(*ConfiguredServer)(nil), // 49: quorumail.store.ConfiguredServer
-	(*ClusterRecord)(nil),    // 50: quorumail.store.ClusterRecord
-	(*SweepHold)(nil),        // 51: quorumail.store.SweepHold
-	(*Incarnation)(nil),      // 52: quorumail.store.Incarnation
+	(*Envelope)(nil),         // 7: quorumail.store.Envelope
+	(*Origin)(nil),           // 8: quorumail.store.Origin
+	(*QueueEntry)(nil),       // 9: quorumail.store.QueueEntry
+	(*QueueMessage)(nil),     // 10: quorumail.store.QueueMessage
+	(*QueueRef)(nil),         // 11: quorumail.store.QueueRef
+	(*QueueEnd)(nil),         // 12: quorumail.store.QueueEnd
+	(*QueueAttempt)(nil),     // 13: quorumail.store.QueueAttempt
+	(*QueueOutcomes)(nil),    // 14: quorumail.store.QueueOutcomes
+	(*QueueOutcome)(nil),     // 15: quorumail.store.QueueOutcome
+	(*QueueRoute)(nil),       // 16: quorumail.store.QueueRoute
+	(*QueuePlace)(nil),       // 17: quorumail.store.QueuePlace
+	(*QueueAdmin)(nil),       // 18: quorumail.store.QueueAdmin
+	(*QueueHandOver)(nil),    // 19: quorumail.store.QueueHandOver
+	(*PutRule)(nil),          // 20: quorumail.store.PutRule
+	(*RemoveRule)(nil),       // 21: quorumail.store.RemoveRule
+	(*PutRoute)(nil),         // 22: quorumail.store.PutRoute
+	(*RemoveRoute)(nil),      // 23: quorumail.store.RemoveRoute
+	(*RemoveSecret)(nil),     // 24: quorumail.store.RemoveSecret
+	(*StoreFlags)(nil),       // 25: quorumail.store.StoreFlags
+	(*Expunge)(nil),          // 26: quorumail.store.Expunge
+	(*CopyMessages)(nil),     // 27: quorumail.store.CopyMessages
+	(*CreateMailbox)(nil),    // 28: quorumail.store.CreateMailbox
+	(*DeleteMailbox)(nil),    // 29: quorumail.store.DeleteMailbox
+	(*RenameMailbox)(nil),    // 30: quorumail.store.RenameMailbox
+	(*SetSubscribed)(nil),    // 31: quorumail.store.SetSubscribed
+	(*PutDomain)(nil),        // 32: quorumail.store.PutDomain
+	(*RemoveDomain)(nil),     // 33: quorumail.store.RemoveDomain
+	(*PutAccount)(nil),       // 34: quorumail.store.PutAccount
+	(*RemoveAccount)(nil),    // 35: quorumail.store.RemoveAccount
+	(*PutCredential)(nil),    // 36: quorumail.store.PutCredential
+	(*RemoveCredential)(nil), // 37: quorumail.store.RemoveCredential
+	(*PutAlias)(nil),         // 38: quorumail.store.PutAlias
+	(*RemoveAlias)(nil),      // 39: quorumail.store.RemoveAlias
+	(*PutSetting)(nil),       // 40: quorumail.store.PutSetting
+	(*RegisterServer)(nil),   // 41: quorumail.store.RegisterServer
+	(*RemoveServer)(nil),     // 42: quorumail.store.RemoveServer
+	(*PutInvite)(nil),        // 43: quorumail.store.PutInvite
+	(*ConsumeInvite)(nil),    // 44: quorumail.store.ConsumeInvite
+	(*Have)(nil),             // 45: quorumail.store.Have
+	(*Lost)(nil),             // 46: quorumail.store.Lost
+	(*Reconfigure)(nil),      // 47: quorumail.store.Reconfigure
+	(*AdvanceEpoch)(nil),     // 48: quorumail.store.AdvanceEpoch
+	(*Tick)(nil),             // 49: quorumail.store.Tick
+	(*Sweep)(nil),            // 50: quorumail.store.Sweep
+	(*HoldSweeps)(nil),       // 51: quorumail.store.HoldSweeps
+	(*PutSecret)(nil),        // 52: quorumail.store.PutSecret
+	(*RaiseVersion)(nil),     // 53: quorumail.store.RaiseVersion
+	(*Domain)(nil),           // 54: quorumail.store.Domain
+	(*Account)(nil),          // 55: quorumail.store.Account
+	(*Credential)(nil),       // 56: quorumail.store.Credential
+	(*Alias)(nil),            // 57: quorumail.store.Alias
+	(*Usage)(nil),            // 58: quorumail.store.Usage
+	(*Mailbox)(nil),          // 59: quorumail.store.Mailbox
+	(*Entry)(nil),            // 60: quorumail.store.Entry
+	(*Email)(nil),            // 61: quorumail.store.Email
+	(*EmailRefs)(nil),        // 62: quorumail.store.EmailRefs
+	(*Server)(nil),           // 63: quorumail.store.Server
+	(*ServerList)(nil),       // 64: quorumail.store.ServerList
+	(*Invite)(nil),           // 65: quorumail.store.Invite
+	(*LogPosition)(nil),      // 66: quorumail.store.LogPosition
+	(*ConfiguredServer)(nil), // 67: quorumail.store.ConfiguredServer
+	(*ClusterRecord)(nil),    // 68: quorumail.store.ClusterRecord
+	(*Rule)(nil),             // 69: quorumail.store.Rule
+	(*DomainRoute)(nil),      // 70: quorumail.store.DomainRoute
+	(*Resend)(nil),           // 71: quorumail.store.Resend
+	(*TraceEvent)(nil),       // 72: quorumail.store.TraceEvent
+	(*AuditEvent)(nil),       // 73: quorumail.store.AuditEvent
+	(*SweepHold)(nil),        // 74: quorumail.store.SweepHold
+	(*Incarnation)(nil),      // 75: quorumail.store.Incarnation
 }
 var file_store_proto_depIdxs = []int32{
 	6,  // 0: quorumail.store.Command.add_message:type_name -> quorumail.store.AddMessage
-	7,  // 1: quorumail.store.Command.store_flags:type_name -> quorumail.store.StoreFlags
-	8,  // 2: quorumail.store.Command.expunge:type_name -> quorumail.store.Expunge
-	9,  // 3: quorumail.store.Command.copy_messages:type_name -> quorumail.store.CopyMessages
-	10, // 4: quorumail.store.Command.create_mailbox:type_name -> quorumail.store.CreateMailbox
-	11, // 5: quorumail.store.Command.delete_mailbox:type_name -> quorumail.store.DeleteMailbox
-	12, // 6: quorumail.store.Command.rename_mailbox:type_name -> quorumail.store.RenameMailbox
-	13, // 7: quorumail.store.Command.set_subscribed:type_name -> quorumail.store.SetSubscribed
-	14, // 8: quorumail.store.Command.put_domain:type_name -> quorumail.store.PutDomain
-	15, // 9: quorumail.store.Command.remove_domain:type_name -> quorumail.store.RemoveDomain
-	16, // 10: quorumail.store.Command.put_account:type_name -> quorumail.store.PutAccount
-	17, // 11: quorumail.store.Command.remove_account:type_name -> quorumail.store.RemoveAccount
-	18, // 12: quorumail.store.Command.put_credential:type_name -> quorumail.store.PutCredential
-	19, // 13: quorumail.store.Command.remove_credential:type_name -> quorumail.store.RemoveCredential
-	20, // 14: quorumail.store.Command.put_alias:type_name -> quorumail.store.PutAlias
-	21, // 15: quorumail.store.Command.remove_alias:type_name -> quorumail.store.RemoveAlias
-	22, // 16: quorumail.store.Command.put_setting:type_name -> quorumail.store.PutSetting
-	23, // 17: quorumail.store.Command.register_server:type_name -> quorumail.store.RegisterServer
-	25, // 18: quorumail.store.Command.put_invite:type_name -> quorumail.store.PutInvite
-	26, // 19: quorumail.store.Command.consume_invite:type_name -> quorumail.store.ConsumeInvite
-	27, // 20: quorumail.store.Command.have:type_name -> quorumail.store.Have
-	28, // 21: quorumail.store.Command.lost:type_name -> quorumail.store.Lost
-	29, // 22: quorumail.store.Command.reconfigure:type_name -> quorumail.store.Reconfigure
-	30, // 23: quorumail.store.Command.advance_epoch:type_name -> quorumail.store.AdvanceEpoch
-	31, // 24: quorumail.store.Command.tick:type_name -> quorumail.store.Tick
-	32, // 25: quorumail.store.Command.sweep:type_name -> quorumail.store.Sweep
-	34, // 26: quorumail.store.Command.put_secret:type_name -> quorumail.store.PutSecret
-	35, // 27: quorumail.store.Command.raise_version:type_name -> quorumail.store.RaiseVersion
-	24, // 28: quorumail.store.Command.remove_server:type_name -> quorumail.store.RemoveServer
-	33, // 29: quorumail.store.Command.hold_sweeps:type_name -> quorumail.store.HoldSweeps
-	2,  // 30: quorumail.store.Result.placed:type_name -> quorumail.store.PlacedMessage
-	4,  // 31: quorumail.store.BodyRef.quorum:type_name -> quorumail.store.Ack
-	3,  // 32: quorumail.store.AddMessage.body:type_name -> quorumail.store.BodyRef
-	5,  // 33: quorumail.store.AddMessage.targets:type_name -> quorumail.store.Target
-	36, // 34: quorumail.store.PutDomain.domain:type_name -> quorumail.store.Domain
-	37, // 35: quorumail.store.PutAccount.account:type_name -> quorumail.store.Account
-	38, // 36: quorumail.store.PutAccount.credentials:type_name -> quorumail.store.Credential
-	38, // 37: quorumail.store.PutCredential.credential:type_name -> quorumail.store.Credential
-	39, // 38: quorumail.store.PutAlias.alias:type_name -> quorumail.store.Alias
-	45, // 39: quorumail.store.RegisterServer.server:type_name -> quorumail.store.Server
-	45, // 40: quorumail.store.ConsumeInvite.record:type_name -> quorumail.store.Server
-	45, // 41: quorumail.store.ServerList.servers:type_name -> quorumail.store.Server
-	49, // 42: quorumail.store.LogPosition.servers:type_name -> quorumail.store.ConfiguredServer
-	51, // 43: quorumail.store.ClusterRecord.holds:type_name -> quorumail.store.SweepHold
-	44, // [44:44] is the sub-list for method output_type
-	44, // [44:44] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	25, // 1: quorumail.store.Command.store_flags:type_name -> quorumail.store.StoreFlags
+	26, // 2: quorumail.store.Command.expunge:type_name -> quorumail.store.Expunge
+	27, // 3: quorumail.store.Command.copy_messages:type_name -> quorumail.store.CopyMessages
+	28, // 4: quorumail.store.Command.create_mailbox:type_name -> quorumail.store.CreateMailbox
+	29, // 5: quorumail.store.Command.delete_mailbox:type_name -> quorumail.store.DeleteMailbox
+	30, // 6: quorumail.store.Command.rename_mailbox:type_name -> quorumail.store.RenameMailbox
+	31, // 7: quorumail.store.Command.set_subscribed:type_name -> quorumail.store.SetSubscribed
+	32, // 8: quorumail.store.Command.put_domain:type_name -> quorumail.store.PutDomain
+	33, // 9: quorumail.store.Command.remove_domain:type_name -> quorumail.store.RemoveDomain
+	34, // 10: quorumail.store.Command.put_account:type_name -> quorumail.store.PutAccount
+	35, // 11: quorumail.store.Command.remove_account:type_name -> quorumail.store.RemoveAccount
+	36, // 12: quorumail.store.Command.put_credential:type_name -> quorumail.store.PutCredential
+	37, // 13: quorumail.store.Command.remove_credential:type_name -> quorumail.store.RemoveCredential
+	38, // 14: quorumail.store.Command.put_alias:type_name -> quorumail.store.PutAlias
+	39, // 15: quorumail.store.Command.remove_alias:type_name -> quorumail.store.RemoveAlias
+	40, // 16: quorumail.store.Command.put_setting:type_name -> quorumail.store.PutSetting
+	41, // 17: quorumail.store.Command.register_server:type_name -> quorumail.store.RegisterServer
+	43, // 18: quorumail.store.Command.put_invite:type_name -> quorumail.store.PutInvite
+	44, // 19: quorumail.store.Command.consume_invite:type_name -> quorumail.store.ConsumeInvite
+	45, // 20: quorumail.store.Command.have:type_name -> quorumail.store.Have
+	46, // 21: quorumail.store.Command.lost:type_name -> quorumail.store.Lost
+	47, // 22: quorumail.store.Command.reconfigure:type_name -> quorumail.store.Reconfigure
+	48, // 23: quorumail.store.Command.advance_epoch:type_name -> quorumail.store.AdvanceEpoch
+	49, // 24: quorumail.store.Command.tick:type_name -> quorumail.store.Tick
+	50, // 25: quorumail.store.Command.sweep:type_name -> quorumail.store.Sweep
+	52, // 26: quorumail.store.Command.put_secret:type_name -> quorumail.store.PutSecret
+	53, // 27: quorumail.store.Command.raise_version:type_name -> quorumail.store.RaiseVersion
+	42, // 28: quorumail.store.Command.remove_server:type_name -> quorumail.store.RemoveServer
+	51, // 29: quorumail.store.Command.hold_sweeps:type_name -> quorumail.store.HoldSweeps
+	13, // 30: quorumail.store.Command.queue_attempt:type_name -> quorumail.store.QueueAttempt
+	14, // 31: quorumail.store.Command.queue_outcomes:type_name -> quorumail.store.QueueOutcomes
+	16, // 32: quorumail.store.Command.queue_route:type_name -> quorumail.store.QueueRoute
+	17, // 33: quorumail.store.Command.queue_place:type_name -> quorumail.store.QueuePlace
+	18, // 34: quorumail.store.Command.queue_admin:type_name -> quorumail.store.QueueAdmin
+	19, // 35: quorumail.store.Command.queue_hand_over:type_name -> quorumail.store.QueueHandOver
+	20, // 36: quorumail.store.Command.put_rule:type_name -> quorumail.store.PutRule
+	21, // 37: quorumail.store.Command.remove_rule:type_name -> quorumail.store.RemoveRule
+	22, // 38: quorumail.store.Command.put_route:type_name -> quorumail.store.PutRoute
+	23, // 39: quorumail.store.Command.remove_route:type_name -> quorumail.store.RemoveRoute
+	24, // 40: quorumail.store.Command.remove_secret:type_name -> quorumail.store.RemoveSecret
+	2,  // 41: quorumail.store.Result.placed:type_name -> quorumail.store.PlacedMessage
+	4,  // 42: quorumail.store.BodyRef.quorum:type_name -> quorumail.store.Ack
+	3,  // 43: quorumail.store.AddMessage.body:type_name -> quorumail.store.BodyRef
+	5,  // 44: quorumail.store.AddMessage.targets:type_name -> quorumail.store.Target
+	9,  // 45: quorumail.store.AddMessage.queued:type_name -> quorumail.store.QueueEntry
+	7,  // 46: quorumail.store.AddMessage.envelope:type_name -> quorumail.store.Envelope
+	8,  // 47: quorumail.store.AddMessage.origin:type_name -> quorumail.store.Origin
+	12, // 48: quorumail.store.AddMessage.ends:type_name -> quorumail.store.QueueEnd
+	7,  // 49: quorumail.store.QueueMessage.envelope:type_name -> quorumail.store.Envelope
+	11, // 50: quorumail.store.QueueEnd.ref:type_name -> quorumail.store.QueueRef
+	11, // 51: quorumail.store.QueueAttempt.refs:type_name -> quorumail.store.QueueRef
+	15, // 52: quorumail.store.QueueOutcomes.outcomes:type_name -> quorumail.store.QueueOutcome
+	11, // 53: quorumail.store.QueueOutcome.ref:type_name -> quorumail.store.QueueRef
+	11, // 54: quorumail.store.QueueRoute.ref:type_name -> quorumail.store.QueueRef
+	5,  // 55: quorumail.store.QueueRoute.targets:type_name -> quorumail.store.Target
+	9,  // 56: quorumail.store.QueueRoute.entries:type_name -> quorumail.store.QueueEntry
+	11, // 57: quorumail.store.QueuePlace.refs:type_name -> quorumail.store.QueueRef
+	11, // 58: quorumail.store.QueueAdmin.refs:type_name -> quorumail.store.QueueRef
+	69, // 59: quorumail.store.PutRule.rule:type_name -> quorumail.store.Rule
+	70, // 60: quorumail.store.PutRoute.route:type_name -> quorumail.store.DomainRoute
+	54, // 61: quorumail.store.PutDomain.domain:type_name -> quorumail.store.Domain
+	55, // 62: quorumail.store.PutAccount.account:type_name -> quorumail.store.Account
+	56, // 63: quorumail.store.PutAccount.credentials:type_name -> quorumail.store.Credential
+	56, // 64: quorumail.store.PutCredential.credential:type_name -> quorumail.store.Credential
+	57, // 65: quorumail.store.PutAlias.alias:type_name -> quorumail.store.Alias
+	63, // 66: quorumail.store.RegisterServer.server:type_name -> quorumail.store.Server
+	63, // 67: quorumail.store.ConsumeInvite.record:type_name -> quorumail.store.Server
+	63, // 68: quorumail.store.ServerList.servers:type_name -> quorumail.store.Server
+	67, // 69: quorumail.store.LogPosition.servers:type_name -> quorumail.store.ConfiguredServer
+	74, // 70: quorumail.store.ClusterRecord.holds:type_name -> quorumail.store.SweepHold
+	8,  // 71: quorumail.store.TraceEvent.origin:type_name -> quorumail.store.Origin
+	72, // [72:72] is the sub-list for method output_type
+	72, // [72:72] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_store_proto_init() }
@@ -4554,15 +6988,26 @@ func file_store_proto_init() {
 		(*Command_RaiseVersion)(nil),
 		(*Command_RemoveServer)(nil),
 		(*Command_HoldSweeps)(nil),
+		(*Command_QueueAttempt)(nil),
+		(*Command_QueueOutcomes)(nil),
+		(*Command_QueueRoute)(nil),
+		(*Command_QueuePlace)(nil),
+		(*Command_QueueAdmin)(nil),
+		(*Command_QueueHandOver)(nil),
+		(*Command_PutRule)(nil),
+		(*Command_RemoveRule)(nil),
+		(*Command_PutRoute)(nil),
+		(*Command_RemoveRoute)(nil),
+		(*Command_RemoveSecret)(nil),
 	}
-	file_store_proto_msgTypes[31].OneofWrappers = []any{}
+	file_store_proto_msgTypes[49].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_store_proto_rawDesc), len(file_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   76,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
