@@ -18,7 +18,12 @@ const (
 	SettingMaxMailboxes = "mailbox.max_per_account"
 	// SettingPlusSeparator: what sets off the detail in an address (RFC 5233). "+" when it is not set; "" for nothing.
 	SettingPlusSeparator = "delivery.plus_separator"
+	// SettingTraceDays: the days for which traces of messages are kept, a whole number. DefaultTraceDays when it is not set.
+	SettingTraceDays = "trace.keep_days"
 )
+
+// DefaultTraceDays is how long traces of messages are kept.
+const DefaultTraceDays = 14
 
 // DefaultMaxMailboxes is how many mailboxes an account may have.
 const DefaultMaxMailboxes = 10_000

@@ -406,6 +406,13 @@ func (n *node) settle(ctx context.Context, j *joiner) error {
 			return fmt.Errorf("keep the cluster's CA: %w", err)
 		}
 	}
+	// A cluster that begins with this program has no other to wait for.
+	_, err = n.replica.Propose(ctx, func(c *storepb.Command) {
+		c.Op = &storepb.Command_RaiseVersion{RaiseVersion: &storepb.RaiseVersion{Version: state.CommandVersion}}
+	})
+	if err != nil && !errors.Is(err, store.ErrConflict) {
+		return fmt.Errorf("begin with commands of version %d: %w", state.CommandVersion, err)
+	}
 	return os.Remove(path)
 }
 

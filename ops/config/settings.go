@@ -39,6 +39,9 @@ var (
 	AuthMaxDelay = durationSetting("auth.max_delay", 15*time.Minute, time.Second, 24*time.Hour,
 		"Longest that such an address has to wait before its next try for that account.")
 
+	TraceKeepDays = intSetting(store.SettingTraceDays, store.DefaultTraceDays, 1, 3650,
+		"Days for which it can be asked what became of a message (\"quorumail trace\").")
+
 	DeliveryPlusSeparator = textSetting(store.SettingPlusSeparator, "+", plusSeparator,
 		"What splits user+detail@domain. \"\" switches it off.")
 )
@@ -51,7 +54,7 @@ func Settings() []Setting {
 		AccountQuotaBytes.Setting, AccountQuotaMessages.Setting,
 		AuthArgon2Memory.Setting, AuthArgon2Passes.Setting, AuthSCRAMIterations.Setting, AuthMinPasswordLength.Setting,
 		AuthRememberLogins.Setting, AuthFreeFailures.Setting, AuthMaxDelay.Setting,
-		DeliveryPlusSeparator.Setting,
+		TraceKeepDays.Setting, DeliveryPlusSeparator.Setting,
 	}
 	slices.SortFunc(all, func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
 	return all

@@ -185,6 +185,15 @@ func (r *Replica) encode(seq, lowest uint64, fill func(*storepb.Command)) ([]byt
 		return nil, fmt.Errorf("a command without an operation: %w", store.ErrInvalid)
 	}
 	c.Version, c.Group, c.Server = r.commandVersion(), 0, string(r.cfg.Self)
+	if add := c.GetAddMessage(); add != nil && state.Needs(c) > c.Version {
+		plain, ok := state.Plain(add)
+		if ok {
+			c.Op = &storepb.Command_AddMessage{AddMessage: plain}
+		}
+	}
+	if needs := state.Needs(c); needs > c.Version {
+		return nil, fmt.Errorf("the cluster is being upgraded: commands of version %d come when every node has known them for a while: %w", needs, store.ErrUnavailable)
+	}
 	c.Incarnation, c.Seq, c.Lowest = r.incarnation[:], seq, lowest
 	c.TimeUnixMs = r.cfg.Now().UnixMilli()
 	raw, err := proto.Marshal(c)

@@ -32,6 +32,10 @@ const (
 	// maxEnvelopeBytes: RFC 5321 §4.5.3.1.3 allows a path of 256 octets; SMTPUTF8 and long domains get room.
 	maxEnvelopeBytes = 1000
 
+	// maxQueueRefs bounds the entries of queues that one command is about.
+	maxQueueRefs   = 1000
+	maxReasonBytes = 2000
+
 	maxNameBytes     = 1000
 	maxNameDepth     = 20
 	maxSubscriptions = 20_000
@@ -109,6 +113,34 @@ func validBody(ref *storepb.BodyRef) bool {
 	return err == nil && raw == ref.RawBytes && int64(len(ref.Inline)) == ref.EncodedBytes
 }
 
+// validEntries: recipients that a message can wait for.
+func validEntries(entries []*storepb.QueueEntry) bool {
+	for _, e := range entries {
+		local := store.Queue(e.Queue) == store.QueueLocal
+		if e.Queue < uint32(store.QueueIn) || e.Queue > uint32(store.QueueRemote) || local != (e.Account != 0) ||
+			!validRecipient(e.Address) || e.Original != "" && !validRecipient(e.Original) || len(e.Orcpt) > maxEnvelopeBytes ||
+			len(e.Reason) > maxReasonBytes || len(e.Peer) > maxTextBytes || len(e.Status) > 20 || e.Notice > uint32(store.NoticeExpanded) ||
+			e.Notice != 0 && store.Notice(e.Notice) != store.NoticeDelivered && store.Notice(e.Notice) != store.NoticeExpanded {
+			return false
+		}
+	}
+	return true
+}
+
+// validRecipient: "postmaster" needs no domain, and a domain may be an address literal.
+func validRecipient(address string) bool { return address != "" && validText(address, maxAddressBytes) }
+
+// validOrigin: what a message says of how it came, and of how to treat it.
+func validOrigin(op *storepb.AddMessage) bool {
+	o, e := op.GetOrigin(), op.GetEnvelope()
+	for _, s := range append([]string{o.GetClient(), o.GetHelo(), o.GetTls(), o.GetAccountAddress(), o.GetListener(), o.GetMessageId(), o.GetChecks(), e.GetRet(), e.GetEnvid()}, o.GetRecipients()...) {
+		if len(s) > maxTextBytes {
+			return false
+		}
+	}
+	return len(op.ResendKey) == 0 || len(op.ResendKey) == store.ResendKeyBytes
+}
+
 // hasUnknown tells whether a command has fields that this program does not know. To skip them would be to apply another command than
 // the node that wrote it meant.
 func hasUnknown(c *storepb.Command) bool {
@@ -120,6 +152,13 @@ func hasUnknown(c *storepb.Command) bool {
 		for _, a := range add.GetBody().GetQuorum() {
 			unknown += len(a.ProtoReflect().GetUnknown())
 		}
+		for _, e := range add.Queued {
+			unknown += len(e.ProtoReflect().GetUnknown())
+		}
+		for _, x := range add.Ends {
+			unknown += len(x.ProtoReflect().GetUnknown()) + len(x.GetRef().ProtoReflect().GetUnknown())
+		}
+		unknown += len(add.GetEnvelope().ProtoReflect().GetUnknown()) + len(add.GetOrigin().ProtoReflect().GetUnknown())
 		return unknown > 0
 	}
 	return unknownIn(c.ProtoReflect())

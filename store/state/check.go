@@ -26,7 +26,7 @@ func (m *Machine) Check() error {
 		do   func() error
 	}{
 		{"the cluster's record", c.cluster}, {"tables", c.tables}, {"servers", c.servers}, {"results", c.results}, {"addresses", c.addresses},
-		{"accounts", c.accounts}, {"mailboxes", c.mailboxes}, {"emails", c.emails}, {"tombstones", c.tombstones}, {"bodies", c.bodies},
+		{"accounts", c.accounts}, {"mailboxes", c.mailboxes}, {"queues", c.queues}, {"rules", c.rules}, {"emails", c.emails}, {"tombstones", c.tombstones}, {"bodies", c.bodies},
 		{"missing bodies", c.missing}, {"local keys", c.local},
 	} {
 		if err := step.do(); err != nil {

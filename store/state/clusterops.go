@@ -49,6 +49,8 @@ func (b *batch) clusterOperation(c *storepb.Command) (*storepb.Result, error) {
 		return b.holdSweeps(op.HoldSweeps)
 	case *storepb.Command_PutSecret:
 		return b.putSecret(op.PutSecret)
+	case *storepb.Command_RemoveSecret:
+		return &storepb.Result{}, b.Delete(key(tabSecret, op.RemoveSecret.Name))
 	}
 	return nil, fmt.Errorf("an operation %T unknown to this program: upgrade this node", c.Op)
 }
@@ -66,17 +68,25 @@ func (b *batch) changeCluster(change func(*storepb.ClusterRecord) bool) (*storep
 	return &storepb.Result{}, b.saveCluster(cr)
 }
 
-// tick moves the replicated clock on.
-// tick advances the replicated time. The time since a moment is counted once, whoever proposes it how often.
+// tick advances the replicated time, and drops what has a time only. The time since a moment is counted once, whoever proposes it how often.
 func (b *batch) tick(op *storepb.Tick) (*storepb.Result, error) {
 	if op.Ms > maxTickMs {
 		return refuse(store.ErrInvalid, "a tick of %d ms", op.Ms), nil
 	}
-	return b.changeCluster(func(cr *storepb.ClusterRecord) bool {
+	var before, now uint64
+	res, err := b.changeCluster(func(cr *storepb.ClusterRecord) bool {
 		ok := op.From == nil || *op.From == cr.TicksMs
-		cr.TicksMs += op.Ms
+		before, now = cr.TicksMs, cr.TicksMs+op.Ms
+		cr.TicksMs = now
 		return ok
 	})
+	if err != nil || res.Code != 0 {
+		return res, err
+	}
+	if err := b.forgetResends(before, now); err != nil {
+		return nil, err
+	}
+	return res, b.forgetTraces(before, now)
 }
 
 // reconfigure begins or ends a change of voters. Meanwhile Q must be a majority of the old and of the target set (B4).

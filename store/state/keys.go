@@ -32,6 +32,17 @@ import (
 //	R group 'x' server 0 body            (the server is not known to hold the body)
 //	R group 'p' incarnation              Incarnation
 //	R group 'o' incarnation seq          Result
+//	R group 'W' message                  QueueMessage
+//	R group 'w' message number           QueueEntry
+//	R group 'h' queue id 0 message       (the message waits in a queue)
+//	R group 'y' owner 0 due message number   (the entry is the owner's to work on, from that moment on)
+//	R group 'Y' owner 0 message number   (the owner has an attempt under way)
+//	R group 'd' hour resend key          Resend
+//	R group 'T' day queue id 0 index sub TraceEvent
+//	R group 'j' day term queue id        (events of that day are about an address or a Message-ID whose hash is the term)
+//	R group 'u' index                    AuditEvent
+//	R group 'Z' rule                     Rule
+//	R group 'z' domain                   DomainRoute
 //	L 'p'                                LogPosition
 //	L 'a'                                (every live body must be fetched)
 //	L 'i' index body                     (an inline body that may not be durable yet)
@@ -59,6 +70,17 @@ const (
 	tabMissing     = 'x'
 	tabIncarnation = 'p'
 	tabResult      = 'o'
+	tabQueued      = 'W'
+	tabQueueEntry  = 'w'
+	tabQueueID     = 'h'
+	tabDue         = 'y'
+	tabAttempting  = 'Y'
+	tabResend      = 'd'
+	tabTrace       = 'T'
+	tabTraceTerm   = 'j'
+	tabAudit       = 'u'
+	tabRule        = 'Z'
+	tabRoute       = 'z'
 )
 
 // group is the one group that there is.

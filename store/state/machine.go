@@ -18,7 +18,7 @@ import (
 )
 
 // CommandVersion is the format of commands that this program writes, and the newest that it knows.
-const CommandVersion = 1
+const CommandVersion = 2
 
 // firstVersion is what a cluster understands whose version was never raised. It is not this program's: another program would differ.
 const firstVersion = 1
@@ -51,10 +51,12 @@ type Applied struct {
 	Credentials []store.AccountID // accounts whose credentials changed
 	Revoked     []store.AccountID // accounts of which a login that was right may be right no longer
 	Settings    bool
-	Cluster     bool           // the replicated time, the upload epoch or another field of the cluster's record changed
-	Dropped     []store.BodyID // bodies that nothing refers to any longer
-	Missing     bool           // some server may lack bodies that it did not lack before
-	Restored    bool           // a checkpoint replaced everything; the other fields but Index say nothing
+	Cluster     bool                  // the replicated time, the upload epoch or another field of the cluster's record changed
+	Dropped     []store.BodyID        // bodies that nothing refers to any longer
+	Missing     bool                  // some server may lack bodies that it did not lack before
+	Queued      []*storepb.QueueEntry // that this server owns since, or that became due at another time; not to be changed
+	Rules       bool                  // rules or routes changed
+	Restored    bool                  // a checkpoint replaced everything; the other fields but Index say nothing
 }
 
 // Config says where the state lives.
@@ -312,6 +314,33 @@ func (b *batch) operation(c *storepb.Command) (*storepb.Result, error) {
 		return b.removeAlias(op.RemoveAlias)
 	case *storepb.Command_PutSetting:
 		return b.putSetting(op.PutSetting)
+	}
+	return b.queueOperation(c)
+}
+
+// queueOperation applies the commands about queues, rules and routes.
+func (b *batch) queueOperation(c *storepb.Command) (*storepb.Result, error) {
+	switch op := c.Op.(type) {
+	case *storepb.Command_QueueAttempt:
+		return b.queueAttempt(op.QueueAttempt)
+	case *storepb.Command_QueueOutcomes:
+		return b.queueOutcomes(op.QueueOutcomes)
+	case *storepb.Command_QueueRoute:
+		return b.queueRoute(op.QueueRoute)
+	case *storepb.Command_QueuePlace:
+		return b.queuePlace(op.QueuePlace)
+	case *storepb.Command_QueueAdmin:
+		return b.queueAdmin(op.QueueAdmin)
+	case *storepb.Command_QueueHandOver:
+		return b.queueHandOver(op.QueueHandOver)
+	case *storepb.Command_PutRule:
+		return b.putRule(op.PutRule)
+	case *storepb.Command_RemoveRule:
+		return b.removeRule(op.RemoveRule)
+	case *storepb.Command_PutRoute:
+		return b.putRoute(op.PutRoute)
+	case *storepb.Command_RemoveRoute:
+		return b.removeRoute(op.RemoveRoute)
 	}
 	return b.clusterOperation(c)
 }

@@ -14,43 +14,114 @@ const (
 	changeExpunged = 'x'
 )
 
+// addMessage takes a message: into mailboxes, into queues, or both, in one step.
 func (b *batch) addMessage(op *storepb.AddMessage) (*storepb.Result, error) {
-	ref := op.GetBody()
-	switch {
-	case len(op.Summary) > maxSummaryBytes || len(ref.GetInline()) > maxInlineBytes || len(op.Targets) > MaxTargets:
-		return refuse(store.ErrTooLarge, "a message over the limits of one command"), nil
-	case !validBody(ref) || len(op.QueueId) > maxQueueIDBytes || len(op.EnvelopeFrom) > maxEnvelopeBytes:
-		return refuse(store.ErrInvalid, "a message without a proper body or envelope"), nil
-	case len(op.Targets) == 0:
-		return refuse(store.ErrInvalid, "a message for nobody"), nil
+	if res := checkMessage(op); res != nil {
+		return res, nil
 	}
-	good, res, err := b.checkBody(ref)
+	good, res, err := b.checkBody(op.Body)
 	if res != nil || err != nil {
 		return res, err
 	}
-	res = &storepb.Result{}
-	cr, err := b.cluster()
+	q, err := b.changeQueue()
 	if err != nil {
 		return nil, err
 	}
-	cr.NextEmail++
-	email := cr.NextEmail
-	refs := uint32(0)
+	if waited, err := q.awaited(op.Ends); err != nil || !waited {
+		return refuse(store.ErrConflict, "nobody waits for this notice any more"), err
+	}
+	known, err := b.remembered(q.cr, op.ResendKey)
+	if err != nil {
+		return nil, err
+	}
+	if known != nil {
+		op.QueueId = known.QueueId
+	}
+	targets, queued := fresh(known, op)
+	if known != nil && len(targets)+len(queued) == 0 {
+		return b.sentAgain(q, op)
+	}
+	return b.take(q, op, known, targets, queued, good)
+}
+
+func checkMessage(op *storepb.AddMessage) *storepb.Result {
+	ref := op.GetBody()
+	switch {
+	case len(op.Summary) > maxSummaryBytes || len(ref.GetInline()) > maxInlineBytes || len(op.Targets)+len(op.Queued) > MaxTargets || len(op.Ends) > maxQueueRefs:
+		return refuse(store.ErrTooLarge, "a message over the limits of one command")
+	case !validBody(ref) || len(op.QueueId) > maxQueueIDBytes || len(op.EnvelopeFrom) > maxEnvelopeBytes || !validEntries(op.Queued) || !validOrigin(op):
+		return refuse(store.ErrInvalid, "a message without a proper body or envelope")
+	case len(op.Targets)+len(op.Queued) == 0:
+		return refuse(store.ErrInvalid, "a message for nobody")
+	}
+	return nil
+}
+
+// sentAgain answers for a message that everybody has already.
+func (b *batch) sentAgain(q *queueChange, op *storepb.AddMessage) (*storepb.Result, error) {
+	res := &storepb.Result{QueueId: op.QueueId}
 	for _, t := range op.Targets {
-		p, err := b.place(t, email, ref.RawBytes)
+		res.Placed = append(res.Placed, &storepb.PlacedMessage{Account: t.Account, Mailbox: t.Mailbox})
+	}
+	if err := q.trace(op.QueueId, 0, &storepb.TraceEvent{Kind: "resent", Text: "sent again, and known: nothing was done", Origin: op.Origin}); err != nil {
+		return nil, err
+	}
+	return res, q.finish()
+}
+
+// take places a message for those of its recipients who do not have it.
+func (b *batch) take(q *queueChange, op *storepb.AddMessage, known *storepb.Resend, targets []*storepb.Target, queued []*storepb.QueueEntry, good map[string]bool) (*storepb.Result, error) {
+	res := &storepb.Result{}
+	q.cr.NextEmail++
+	email, refs := q.cr.NextEmail, uint32(0)
+	placed := map[*storepb.Target]*storepb.PlacedMessage{}
+	has := &storepb.Resend{QueueId: op.QueueId, Accounts: known.GetAccounts(), Addresses: known.GetAddresses()}
+	for _, t := range targets {
+		p, err := b.place(t, email, op.Body.RawBytes)
 		if err != nil {
 			return nil, err
 		}
-		if p.Code == 0 {
+		if placed[t] = p; p.Code == 0 {
 			refs++
+			has.Accounts = append(has.Accounts, t.Account)
+		}
+	}
+	for _, t := range op.Targets {
+		p := placed[t]
+		if p == nil { // it has the message from the first time
+			p = &storepb.PlacedMessage{Account: t.Account, Mailbox: t.Mailbox}
 		}
 		res.Placed = append(res.Placed, p)
 	}
-	if refs == 0 {
-		// Nothing was written yet: place writes only when it succeeds.
-		return &storepb.Result{Code: res.Placed[0].Code, Detail: "no recipient could take the message", Placed: res.Placed}, nil
+	if known != nil {
+		res.QueueId = known.QueueId
 	}
-	if err := b.saveCluster(cr); err != nil {
+	if refs == 0 && len(queued) == 0 {
+		// Nothing was written yet: place writes only when it succeeds.
+		if known == nil {
+			res.Code, res.Detail = res.Placed[0].Code, "no recipient could take the message"
+		}
+		return res, nil
+	}
+	if len(queued) > 0 {
+		refs++
+		if err := b.newQueued(q.cr, op, email, queued); err != nil {
+			return nil, err
+		}
+		for _, e := range queued {
+			has.Addresses = append(has.Addresses, rememberedAs(e))
+		}
+	}
+	if err := b.remember(q.cr, op.ResendKey, has); err != nil {
+		return nil, err
+	}
+	if err := q.ends(op.QueueId, op.Ends); err != nil {
+		return nil, err
+	}
+	if err := q.traceAccepted(op, res.Placed, queued); err != nil {
+		return nil, err
+	}
+	if err := q.finish(); err != nil {
 		return nil, err
 	}
 	return res, b.newEmail(email, refs, op, good)

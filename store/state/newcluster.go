@@ -36,6 +36,9 @@ func (m *Machine) BecomeNewCluster(clusterID string, dropSecrets ...string) erro
 	if err := b.leaveGaps(clusterID); err != nil {
 		return fmt.Errorf("make the state another cluster's: %w", err)
 	}
+	if err := b.holdRemote(); err != nil {
+		return fmt.Errorf("hold the mail for other systems: %w", err)
+	}
 	if err := b.Delete(keySynced); err != nil {
 		return err
 	}
@@ -53,6 +56,27 @@ func (m *Machine) BecomeNewCluster(clusterID string, dropSecrets ...string) erro
 	return nil
 }
 
+// holdRemote keeps mail for other systems back: the cluster that the backup was taken from went on, and has probably delivered it.
+func (b *batch) holdRemote() error {
+	cr, err := b.cluster()
+	if err != nil {
+		return err
+	}
+	err = each(b.m.db, key(tabQueueEntry), func(_, raw []byte) (bool, error) {
+		e := &storepb.QueueEntry{}
+		if err := unmarshal(raw, e); err != nil || store.Queue(e.Queue) != store.QueueRemote {
+			return err == nil, err
+		}
+		held := proto.CloneOf(e)
+		held.Held, held.Attempting, held.Reason = true, false, "restored from a backup: it may have been delivered since"
+		return true, b.putEntry(cr, e, held)
+	})
+	if err != nil {
+		return err
+	}
+	return b.saveCluster(cr)
+}
+
 func (b *batch) leaveGaps(clusterID string) error {
 	cr, err := b.cluster()
 	if err != nil {
@@ -60,7 +84,7 @@ func (b *batch) leaveGaps(clusterID string) error {
 	}
 	cr.ClusterId, cr.TargetVoters, cr.ReconfigureId, cr.Holds = clusterID, nil, 0, nil
 	cr.Epoch++
-	cr.NextAccount, cr.NextMailbox, cr.NextEmail = cr.NextAccount+gap, cr.NextMailbox+gap, cr.NextEmail+gap
+	cr.NextAccount, cr.NextMailbox, cr.NextEmail, cr.NextQueued = cr.NextAccount+gap, cr.NextMailbox+gap, cr.NextEmail+gap, cr.NextQueued+gap
 	if cr.NextUidValidity < 1<<31+1<<30 {
 		cr.NextUidValidity += gap
 	}

@@ -158,7 +158,8 @@ func eachPair(r io.Reader, f func(k, v []byte) error) (*storepb.LogPosition, err
 
 // tables are all that a checkpoint may hold.
 var tables = string([]byte{tabCluster, tabServer, tabInvite, tabSecret, tabSetting, tabDomain, tabAccount, tabAddress, tabCredential, tabUsage, tabMailbox, tabName,
-	tabSubscribed, tabEntry, tabChange, tabEmail, tabRefs, tabTombstone, tabBody, tabMissing, tabIncarnation, tabResult})
+	tabSubscribed, tabEntry, tabChange, tabEmail, tabRefs, tabTombstone, tabBody, tabMissing, tabIncarnation, tabResult,
+	tabQueued, tabQueueEntry, tabQueueID, tabDue, tabAttempting, tabResend, tabTrace, tabTraceTerm, tabAudit, tabRule, tabRoute})
 
 func isReplicated(k []byte) bool {
 	prefix := key(0)

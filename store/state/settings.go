@@ -14,6 +14,7 @@ type limits struct {
 	quotaBytes    int64 // of an account without a quota of its own; 0: no limit
 	quotaMessages int64 // the same
 	mailboxes     int
+	traceDays     uint64 // that traces are kept
 }
 
 // readers read the settings that Apply itself uses. A value that they refuse is refused when it is put, so that no node ever has to
@@ -33,10 +34,15 @@ var readers = map[string]func(*limits, string) error{
 		l.mailboxes = int(n)
 		return err
 	},
+	store.SettingTraceDays: func(l *limits, s string) error {
+		n, err := strconv.ParseUint(s, 10, 16)
+		l.traceDays = n
+		return err
+	},
 }
 
 func readLimits(r kv.Reader) (*limits, error) {
-	l := &limits{mailboxes: store.DefaultMaxMailboxes}
+	l := &limits{mailboxes: store.DefaultMaxMailboxes, traceDays: store.DefaultTraceDays}
 	for name, read := range readers { // each has a field of its own: their order does not matter
 		raw, err := r.Get(key(tabSetting, name))
 		if err == nil {

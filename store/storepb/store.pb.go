@@ -1578,6 +1578,7 @@ type QueueEntry struct {
 	Peer          string                 `protobuf:"bytes,23,opt,name=peer,proto3" json:"peer,omitempty"`                                  // who said so
 	LastUnixMs    int64                  `protobuf:"varint,24,opt,name=last_unix_ms,json=lastUnixMs,proto3" json:"last_unix_ms,omitempty"` // when
 	Postmaster    bool                   `protobuf:"varint,25,opt,name=postmaster,proto3" json:"postmaster,omitempty"`                     // notice: the sender cannot be told, a postmaster is
+	Judged        bool                   `protobuf:"varint,26,opt,name=judged,proto3" json:"judged,omitempty"`                             // the checks are done with, or overruled
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1783,6 +1784,13 @@ func (x *QueueEntry) GetLastUnixMs() int64 {
 func (x *QueueEntry) GetPostmaster() bool {
 	if x != nil {
 		return x.Postmaster
+	}
+	return false
+}
+
+func (x *QueueEntry) GetJudged() bool {
+	if x != nil {
+		return x.Judged
 	}
 	return false
 }
@@ -5494,6 +5502,8 @@ type ClusterRecord struct {
 	ClusterId       string                 `protobuf:"bytes,9,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	NextUidValidity uint32                 `protobuf:"varint,10,opt,name=next_uid_validity,json=nextUidValidity,proto3" json:"next_uid_validity,omitempty"`
 	Holds           []*SweepHold           `protobuf:"bytes,11,rep,name=holds,proto3" json:"holds,omitempty"`
+	NextQueued      uint64                 `protobuf:"varint,12,opt,name=next_queued,json=nextQueued,proto3" json:"next_queued,omitempty"`
+	Queue           *QueueCounts           `protobuf:"bytes,13,opt,name=queue,proto3" json:"queue,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -5605,6 +5615,88 @@ func (x *ClusterRecord) GetHolds() []*SweepHold {
 	return nil
 }
 
+func (x *ClusterRecord) GetNextQueued() uint64 {
+	if x != nil {
+		return x.NextQueued
+	}
+	return 0
+}
+
+func (x *ClusterRecord) GetQueue() *QueueCounts {
+	if x != nil {
+		return x.Queue
+	}
+	return nil
+}
+
+type QueueCounts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	In            uint64                 `protobuf:"varint,1,opt,name=in,proto3" json:"in,omitempty"`
+	Local         uint64                 `protobuf:"varint,2,opt,name=local,proto3" json:"local,omitempty"`
+	Remote        uint64                 `protobuf:"varint,3,opt,name=remote,proto3" json:"remote,omitempty"`
+	Held          uint64                 `protobuf:"varint,4,opt,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueCounts) Reset() {
+	*x = QueueCounts{}
+	mi := &file_store_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueCounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueCounts) ProtoMessage() {}
+
+func (x *QueueCounts) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueCounts.ProtoReflect.Descriptor instead.
+func (*QueueCounts) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *QueueCounts) GetIn() uint64 {
+	if x != nil {
+		return x.In
+	}
+	return 0
+}
+
+func (x *QueueCounts) GetLocal() uint64 {
+	if x != nil {
+		return x.Local
+	}
+	return 0
+}
+
+func (x *QueueCounts) GetRemote() uint64 {
+	if x != nil {
+		return x.Remote
+	}
+	return 0
+}
+
+func (x *QueueCounts) GetHeld() uint64 {
+	if x != nil {
+		return x.Held
+	}
+	return 0
+}
+
 // Rule is one of the site's own rules for mail (queue/filter).
 type Rule struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5626,7 +5718,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_store_proto_msgTypes[69]
+	mi := &file_store_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5638,7 +5730,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[69]
+	mi := &file_store_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5651,7 +5743,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{69}
+	return file_store_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Rule) GetId() string {
@@ -5755,7 +5847,7 @@ type DomainRoute struct {
 
 func (x *DomainRoute) Reset() {
 	*x = DomainRoute{}
-	mi := &file_store_proto_msgTypes[70]
+	mi := &file_store_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5767,7 +5859,7 @@ func (x *DomainRoute) String() string {
 func (*DomainRoute) ProtoMessage() {}
 
 func (x *DomainRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[70]
+	mi := &file_store_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5780,7 +5872,7 @@ func (x *DomainRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DomainRoute.ProtoReflect.Descriptor instead.
 func (*DomainRoute) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{70}
+	return file_store_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *DomainRoute) GetDomain() string {
@@ -5852,7 +5944,7 @@ type Resend struct {
 
 func (x *Resend) Reset() {
 	*x = Resend{}
-	mi := &file_store_proto_msgTypes[71]
+	mi := &file_store_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5864,7 +5956,7 @@ func (x *Resend) String() string {
 func (*Resend) ProtoMessage() {}
 
 func (x *Resend) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[71]
+	mi := &file_store_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5877,7 +5969,7 @@ func (x *Resend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resend.ProtoReflect.Descriptor instead.
 func (*Resend) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{71}
+	return file_store_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Resend) GetQueueId() string {
@@ -5923,13 +6015,15 @@ type TraceEvent struct {
 	RawBytes      int64                  `protobuf:"varint,10,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"`
 	Attempt       uint32                 `protobuf:"varint,11,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Related       string                 `protobuf:"bytes,12,opt,name=related,proto3" json:"related,omitempty"` // queue id of a notice
+	Placed        []*PlacedMessage       `protobuf:"bytes,13,rep,name=placed,proto3" json:"placed,omitempty"`
+	Queued        []string               `protobuf:"bytes,14,rep,name=queued,proto3" json:"queued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TraceEvent) Reset() {
 	*x = TraceEvent{}
-	mi := &file_store_proto_msgTypes[72]
+	mi := &file_store_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5941,7 +6035,7 @@ func (x *TraceEvent) String() string {
 func (*TraceEvent) ProtoMessage() {}
 
 func (x *TraceEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[72]
+	mi := &file_store_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5954,7 +6048,7 @@ func (x *TraceEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceEvent.ProtoReflect.Descriptor instead.
 func (*TraceEvent) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{72}
+	return file_store_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *TraceEvent) GetUnixMs() int64 {
@@ -6041,6 +6135,20 @@ func (x *TraceEvent) GetRelated() string {
 	return ""
 }
 
+func (x *TraceEvent) GetPlaced() []*PlacedMessage {
+	if x != nil {
+		return x.Placed
+	}
+	return nil
+}
+
+func (x *TraceEvent) GetQueued() []string {
+	if x != nil {
+		return x.Queued
+	}
+	return nil
+}
+
 // AuditEvent is a change that an administrator made of how mail is judged and routed.
 type AuditEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -6054,7 +6162,7 @@ type AuditEvent struct {
 
 func (x *AuditEvent) Reset() {
 	*x = AuditEvent{}
-	mi := &file_store_proto_msgTypes[73]
+	mi := &file_store_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6066,7 +6174,7 @@ func (x *AuditEvent) String() string {
 func (*AuditEvent) ProtoMessage() {}
 
 func (x *AuditEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[73]
+	mi := &file_store_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6079,7 +6187,7 @@ func (x *AuditEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
 func (*AuditEvent) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{73}
+	return file_store_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *AuditEvent) GetUnixMs() int64 {
@@ -6120,7 +6228,7 @@ type SweepHold struct {
 
 func (x *SweepHold) Reset() {
 	*x = SweepHold{}
-	mi := &file_store_proto_msgTypes[74]
+	mi := &file_store_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6132,7 +6240,7 @@ func (x *SweepHold) String() string {
 func (*SweepHold) ProtoMessage() {}
 
 func (x *SweepHold) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[74]
+	mi := &file_store_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6145,7 +6253,7 @@ func (x *SweepHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepHold.ProtoReflect.Descriptor instead.
 func (*SweepHold) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{74}
+	return file_store_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *SweepHold) GetId() []byte {
@@ -6175,7 +6283,7 @@ type Incarnation struct {
 
 func (x *Incarnation) Reset() {
 	*x = Incarnation{}
-	mi := &file_store_proto_msgTypes[75]
+	mi := &file_store_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6187,7 +6295,7 @@ func (x *Incarnation) String() string {
 func (*Incarnation) ProtoMessage() {}
 
 func (x *Incarnation) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[75]
+	mi := &file_store_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6200,7 +6308,7 @@ func (x *Incarnation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Incarnation.ProtoReflect.Descriptor instead.
 func (*Incarnation) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{75}
+	return file_store_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Incarnation) GetLowest() uint64 {
@@ -6380,7 +6488,7 @@ const file_store_proto_rawDesc = "" +
 	"\n" +
 	"recipients\x18\b \x03(\tR\n" +
 	"recipients\x12\x16\n" +
-	"\x06checks\x18\t \x01(\tR\x06checks\"\x95\x05\n" +
+	"\x06checks\x18\t \x01(\tR\x06checks\"\xad\x05\n" +
 	"\n" +
 	"QueueEntry\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\x04R\amessage\x12\x16\n" +
@@ -6414,7 +6522,8 @@ const file_store_proto_rawDesc = "" +
 	"lastUnixMs\x12\x1e\n" +
 	"\n" +
 	"postmaster\x18\x19 \x01(\bR\n" +
-	"postmaster\"\xb1\x03\n" +
+	"postmaster\x12\x16\n" +
+	"\x06judged\x18\x1a \x01(\bR\x06judged\"\xb1\x03\n" +
 	"\fQueueMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x19\n" +
 	"\bqueue_id\x18\x02 \x01(\tR\aqueueId\x12\x14\n" +
@@ -6703,7 +6812,7 @@ const file_store_proto_rawDesc = "" +
 	"\x10ConfiguredServer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
-	"\x05voter\x18\x03 \x01(\bR\x05voter\"\x88\x03\n" +
+	"\x05voter\x18\x03 \x01(\bR\x05voter\"\xdd\x03\n" +
 	"\rClusterRecord\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x19\n" +
@@ -6718,7 +6827,15 @@ const file_store_proto_rawDesc = "" +
 	"cluster_id\x18\t \x01(\tR\tclusterId\x12*\n" +
 	"\x11next_uid_validity\x18\n" +
 	" \x01(\rR\x0fnextUidValidity\x120\n" +
-	"\x05holds\x18\v \x03(\v2\x1a.quorumail.store.SweepHoldR\x05holds\"\xbd\x02\n" +
+	"\x05holds\x18\v \x03(\v2\x1a.quorumail.store.SweepHoldR\x05holds\x12\x1f\n" +
+	"\vnext_queued\x18\f \x01(\x04R\n" +
+	"nextQueued\x122\n" +
+	"\x05queue\x18\r \x01(\v2\x1c.quorumail.store.QueueCountsR\x05queue\"_\n" +
+	"\vQueueCounts\x12\x0e\n" +
+	"\x02in\x18\x01 \x01(\x04R\x02in\x12\x14\n" +
+	"\x05local\x18\x02 \x01(\x04R\x05local\x12\x16\n" +
+	"\x06remote\x18\x03 \x01(\x04R\x06remote\x12\x12\n" +
+	"\x04held\x18\x04 \x01(\x04R\x04held\"\xbd\x02\n" +
 	"\x04Rule\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\rR\bposition\x12\x16\n" +
@@ -6747,7 +6864,7 @@ const file_store_proto_rawDesc = "" +
 	"\bqueue_id\x18\x01 \x01(\tR\aqueueId\x12\x12\n" +
 	"\x04tick\x18\x02 \x01(\x04R\x04tick\x12\x1a\n" +
 	"\baccounts\x18\x03 \x03(\x04R\baccounts\x12\x1c\n" +
-	"\taddresses\x18\x04 \x03(\tR\taddresses\"\xce\x02\n" +
+	"\taddresses\x18\x04 \x03(\tR\taddresses\"\x9e\x03\n" +
 	"\n" +
 	"TraceEvent\x12\x17\n" +
 	"\aunix_ms\x18\x01 \x01(\x03R\x06unixMs\x12\x16\n" +
@@ -6762,7 +6879,9 @@ const file_store_proto_rawDesc = "" +
 	"\traw_bytes\x18\n" +
 	" \x01(\x03R\brawBytes\x12\x18\n" +
 	"\aattempt\x18\v \x01(\rR\aattempt\x12\x18\n" +
-	"\arelated\x18\f \x01(\tR\arelated\"c\n" +
+	"\arelated\x18\f \x01(\tR\arelated\x126\n" +
+	"\x06placed\x18\r \x03(\v2\x1e.quorumail.store.PlacedMessageR\x06placed\x12\x16\n" +
+	"\x06queued\x18\x0e \x03(\tR\x06queued\"c\n" +
 	"\n" +
 	"AuditEvent\x12\x17\n" +
 	"\aunix_ms\x18\x01 \x01(\x03R\x06unixMs\x12\x16\n" +
@@ -6793,7 +6912,7 @@ func file_store_proto_rawDescGZIP() []byte {
 	return file_store_proto_rawDescData
 }
 
-var file_store_proto_msgTypes = make([]protoimpl.MessageInfo, 76)
+var file_store_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
 var file_store_proto_goTypes = []any{
 	(*Command)(nil),          // 0: quorumail.store.Command
 	(*Result)(nil),           // 1: quorumail.store.Result
@@ -6864,13 +6983,14 @@ var file_store_proto_goTypes = []any{
 	(*LogPosition)(nil),      // 66: quorumail.store.LogPosition
 	(*ConfiguredServer)(nil), // 67: quorumail.store.ConfiguredServer
 	(*ClusterRecord)(nil),    // 68: quorumail.store.ClusterRecord
-	(*Rule)(nil),             // 69: quorumail.store.Rule
-	(*DomainRoute)(nil),      // 70: quorumail.store.DomainRoute
-	(*Resend)(nil),           // 71: quorumail.store.Resend
-	(*TraceEvent)(nil),       // 72: quorumail.store.TraceEvent
-	(*AuditEvent)(nil),       // 73: quorumail.store.AuditEvent
-	(*SweepHold)(nil),        // 74: quorumail.store.SweepHold
-	(*Incarnation)(nil),      // 75: quorumail.store.Incarnation
+	(*QueueCounts)(nil),      // 69: quorumail.store.QueueCounts
+	(*Rule)(nil),             // 70: quorumail.store.Rule
+	(*DomainRoute)(nil),      // 71: quorumail.store.DomainRoute
+	(*Resend)(nil),           // 72: quorumail.store.Resend
+	(*TraceEvent)(nil),       // 73: quorumail.store.TraceEvent
+	(*AuditEvent)(nil),       // 74: quorumail.store.AuditEvent
+	(*SweepHold)(nil),        // 75: quorumail.store.SweepHold
+	(*Incarnation)(nil),      // 76: quorumail.store.Incarnation
 }
 var file_store_proto_depIdxs = []int32{
 	6,  // 0: quorumail.store.Command.add_message:type_name -> quorumail.store.AddMessage
@@ -6932,8 +7052,8 @@ var file_store_proto_depIdxs = []int32{
 	9,  // 56: quorumail.store.QueueRoute.entries:type_name -> quorumail.store.QueueEntry
 	11, // 57: quorumail.store.QueuePlace.refs:type_name -> quorumail.store.QueueRef
 	11, // 58: quorumail.store.QueueAdmin.refs:type_name -> quorumail.store.QueueRef
-	69, // 59: quorumail.store.PutRule.rule:type_name -> quorumail.store.Rule
-	70, // 60: quorumail.store.PutRoute.route:type_name -> quorumail.store.DomainRoute
+	70, // 59: quorumail.store.PutRule.rule:type_name -> quorumail.store.Rule
+	71, // 60: quorumail.store.PutRoute.route:type_name -> quorumail.store.DomainRoute
 	54, // 61: quorumail.store.PutDomain.domain:type_name -> quorumail.store.Domain
 	55, // 62: quorumail.store.PutAccount.account:type_name -> quorumail.store.Account
 	56, // 63: quorumail.store.PutAccount.credentials:type_name -> quorumail.store.Credential
@@ -6943,13 +7063,15 @@ var file_store_proto_depIdxs = []int32{
 	63, // 67: quorumail.store.ConsumeInvite.record:type_name -> quorumail.store.Server
 	63, // 68: quorumail.store.ServerList.servers:type_name -> quorumail.store.Server
 	67, // 69: quorumail.store.LogPosition.servers:type_name -> quorumail.store.ConfiguredServer
-	74, // 70: quorumail.store.ClusterRecord.holds:type_name -> quorumail.store.SweepHold
-	8,  // 71: quorumail.store.TraceEvent.origin:type_name -> quorumail.store.Origin
-	72, // [72:72] is the sub-list for method output_type
-	72, // [72:72] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	75, // 70: quorumail.store.ClusterRecord.holds:type_name -> quorumail.store.SweepHold
+	69, // 71: quorumail.store.ClusterRecord.queue:type_name -> quorumail.store.QueueCounts
+	8,  // 72: quorumail.store.TraceEvent.origin:type_name -> quorumail.store.Origin
+	2,  // 73: quorumail.store.TraceEvent.placed:type_name -> quorumail.store.PlacedMessage
+	74, // [74:74] is the sub-list for method output_type
+	74, // [74:74] is the sub-list for method input_type
+	74, // [74:74] is the sub-list for extension type_name
+	74, // [74:74] is the sub-list for extension extendee
+	0,  // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_store_proto_init() }
@@ -7007,7 +7129,7 @@ func file_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_store_proto_rawDesc), len(file_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   76,
+			NumMessages:   77,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
