@@ -40,9 +40,11 @@ type Replica struct {
 	fetchNow, deleteNow chan struct{} // capacity 1: something to do
 
 	hookMu      sync.Mutex
-	credentials []func(store.AccountID) // guarded by hookMu
-	revoked     []func(store.AccountID) // guarded by hookMu
-	settings    []func()                // guarded by hookMu
+	credentials []func(store.AccountID)           // guarded by hookMu
+	revoked     []func(store.AccountID)           // guarded by hookMu
+	settings    []func()                          // guarded by hookMu
+	rules       []func()                          // guarded by hookMu
+	queued      func([]*storepb.QueueEntry, bool) // guarded by hookMu
 
 	wg sync.WaitGroup // of goroutines that may outlive the call that began them
 }
@@ -108,6 +110,21 @@ func (r *Replica) OnSettings(f func()) {
 	r.settings = append(r.settings, f)
 }
 
+// OnRules registers who is told when a rule or a route changed. f runs where commands are applied: it must be fast.
+func (r *Replica) OnRules(f func()) {
+	r.hookMu.Lock()
+	defer r.hookMu.Unlock()
+	r.rules = append(r.rules, f)
+}
+
+// OnQueued registers who works on this node's queue entries. It is told which ones became this node's, or changed while they were; all: that
+// there may be any number of others. f runs where commands are applied: it must be fast, and must not change the entries.
+func (r *Replica) OnQueued(f func(entries []*storepb.QueueEntry, all bool)) {
+	r.hookMu.Lock()
+	defer r.hookMu.Unlock()
+	r.queued = f
+}
+
 // onApplied runs in the applying goroutine after each batch. It only hands over.
 func (r *Replica) onApplied(a state.Applied) {
 	if a.Cluster || a.Restored {
@@ -149,7 +166,7 @@ func (r *Replica) restored(a *state.Applied) {
 
 func (r *Replica) tellHooks(a state.Applied) {
 	r.hookMu.Lock()
-	credentials, revoked, settings := r.credentials, r.revoked, r.settings
+	credentials, revoked, settings, rules, queued := r.credentials, r.revoked, r.settings, r.rules, r.queued
 	r.hookMu.Unlock()
 	for _, id := range a.Credentials {
 		for _, f := range credentials {
@@ -165,6 +182,14 @@ func (r *Replica) tellHooks(a state.Applied) {
 		for _, f := range settings {
 			f()
 		}
+	}
+	if a.Rules || a.Restored {
+		for _, f := range rules {
+			f()
+		}
+	}
+	if queued != nil && (a.Restored || len(a.Queued) > 0) {
+		queued(a.Queued, a.Restored)
 	}
 }
 

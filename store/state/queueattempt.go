@@ -128,6 +128,12 @@ func (q *queueChange) awaited(ends []*storepb.QueueEnd) (bool, error) {
 // awaits is the entry, if it waits for the notice.
 func (q *queueChange) awaits(x *storepb.QueueEnd) (*storepb.QueueEntry, error) {
 	e, code, err := q.owned(x.Ref)
+	if err == nil && code == 0 && x.Moved {
+		if store.Queue(e.Queue) != store.QueueIn || waitsForNotice(e) {
+			e = nil
+		}
+		return e, nil
+	}
 	if err != nil || code != 0 || e.Notice == 0 || x.Warned != (store.Notice(e.Notice) == store.NoticeDelayed) {
 		return nil, err
 	}

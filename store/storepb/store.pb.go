@@ -2008,6 +2008,7 @@ type QueueEnd struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ref           *QueueRef              `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
 	Warned        bool                   `protobuf:"varint,2,opt,name=warned,proto3" json:"warned,omitempty"`
+	Moved         bool                   `protobuf:"varint,3,opt,name=moved,proto3" json:"moved,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2052,6 +2053,13 @@ func (x *QueueEnd) GetRef() *QueueRef {
 func (x *QueueEnd) GetWarned() bool {
 	if x != nil {
 		return x.Warned
+	}
+	return false
+}
+
+func (x *QueueEnd) GetMoved() bool {
+	if x != nil {
+		return x.Moved
 	}
 	return false
 }
@@ -6545,10 +6553,11 @@ const file_store_proto_rawDesc = "" +
 	"\bQueueRef\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\x04R\amessage\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"O\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"e\n" +
 	"\bQueueEnd\x12+\n" +
 	"\x03ref\x18\x01 \x01(\v2\x19.quorumail.store.QueueRefR\x03ref\x12\x16\n" +
-	"\x06warned\x18\x02 \x01(\bR\x06warned\"=\n" +
+	"\x06warned\x18\x02 \x01(\bR\x06warned\x12\x14\n" +
+	"\x05moved\x18\x03 \x01(\bR\x05moved\"=\n" +
 	"\fQueueAttempt\x12-\n" +
 	"\x04refs\x18\x01 \x03(\v2\x19.quorumail.store.QueueRefR\x04refs\"J\n" +
 	"\rQueueOutcomes\x129\n" +
