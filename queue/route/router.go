@@ -1,0 +1,227 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Router finds the hosts that take a domain's mail. It may be used by many goroutines.
+type Router struct {
+	cfg RouterConfig
+
+	mu     sync.Mutex
+	random *rand.Rand // guarded by mu
+}
+
+// RouterConfig is what a [Router] needs.
+type RouterConfig struct {
+	Resolver Resolver     // required
+	Table    func() Table // asked for each plan; default: no rules
+	Self     func() Self  // asked for each plan; default: nobody
+
+	Families []Family // which addresses are used, in this order; default IPv6, IPv4
+	Port     uint16   // of mail exchangers; default 25
+	MaxHosts int      // of a plan, the best ones; at least 2 (RFC 5321 §5.1); default 16
+	MaxAddrs int      // of a host, the first ones; default 8
+
+	Random rand.Source // for the order of equal hosts; default: seeded by the runtime
+}
+
+// Self is this site as senders see it: every node of it, since each can take what another sends out. Mail whose way leads here would loop.
+// The addresses include 127.0.0.1 and ::1, unless something else listens there.
+type Self struct {
+	Names []string
+	Addrs []netip.Addr
+}
+
+// NewRouter makes a router.
+func NewRouter(cfg RouterConfig) (*Router, error) {
+	if cfg.Table == nil {
+		cfg.Table = func() Table { return Table{} }
+	}
+	if cfg.Self == nil {
+		cfg.Self = func() Self { return Self{} }
+	}
+	if cfg.Families == nil {
+		cfg.Families = []Family{IPv6, IPv4}
+	}
+	orElse(&cfg.Port, 25)
+	orElse(&cfg.MaxHosts, 16)
+	orElse(&cfg.MaxAddrs, 8)
+	if cfg.Random == nil {
+		cfg.Random = rand.NewPCG(rand.Uint64(), rand.Uint64())
+	}
+	return &Router{cfg: cfg, random: rand.New(cfg.Random)}, cfg.validate()
+}
+
+func (c RouterConfig) validate() error {
+	for i, f := range c.Families {
+		if f != IPv4 && f != IPv6 || slices.Contains(c.Families[:i], f) {
+			return fmt.Errorf("route: families %v, expected IPv4, IPv6 or both", c.Families)
+		}
+	}
+	switch {
+	case c.Resolver == nil:
+		return errors.New("route: no Resolver")
+	case len(c.Families) == 0:
+		return errors.New("route: no family of addresses")
+	case c.MaxHosts < 2, c.MaxAddrs < 1:
+		return fmt.Errorf("route: MaxHosts %d, MaxAddrs %d: too few", c.MaxHosts, c.MaxAddrs)
+	}
+	return nil
+}
+
+// Hosts says where the mail for a destination goes: a domain, or an address literal. It has at least one host unless its kind is [Discard].
+// The error is always an [*Error].
+func (r *Router) Hosts(ctx context.Context, destination string) (Plan, error) {
+	domain, err := asciiDomain(destination)
+	if err != nil {
+		return Plan{}, permanent(553, "5.1.3", "%+q is no domain", destination) // RFC 3463 §3.2, X.1.3
+	}
+	rule := r.cfg.Table().Decide(domain)
+	p := Plan{Kind: rule.Kind, Domain: domain, TLS: rule.TLS, Username: rule.Username, Password: rule.Password}
+	switch {
+	case rule.Kind == Discard:
+		p.Key = "discard"
+		return p, nil
+	case rule.Kind == Reject:
+		return Plan{}, rejected(rule)
+	case rule.Kind == Smarthost:
+		p.Key = fmt.Sprintf("smart:%s:%d/%s/%s", rule.Host, rule.Port, rule.TLS, rule.Username)
+		err = r.smarthosts(ctx, &p, rule)
+	case isLiteral(domain):
+		p.Key = "mx:" + domain
+		err = r.literal(&p)
+	default:
+		p.Key, p.MXDomain = "mx:"+domain, domain
+		err = r.exchangers(ctx, &p)
+	}
+	if err != nil {
+		return Plan{}, err
+	}
+	return p, nil
+}
+
+func rejected(rule Rule) error {
+	reply, err := rule.reply()
+	if err != nil {
+		return permanent(550, "5.7.1", "Mail for this domain is not accepted") // of a Rule that no Table made
+	}
+	return reply
+}
+
+// literal: RFC 5321 §5.1 leaves nothing to look up.
+func (r *Router) literal(p *Plan) error {
+	inner := strings.TrimPrefix(strings.Trim(p.Domain, "[]"), "IPv6:")
+	addr, err := netip.ParseAddr(inner)
+	addr = addr.Unmap()
+	switch list := r.usable([]netip.Addr{addr}, r.cfg.Port); {
+	case err != nil || len(list) == 0:
+		return permanent(550, "5.1.2", "No mail can be sent to the address %s", p.Domain)
+	case r.self().has(addr):
+		return loops(p.Domain, true)
+	default:
+		p.Hosts = []Host{{Name: addr.String(), Addrs: list}}
+		return nil
+	}
+}
+
+// smarthosts: what is wrong with a smarthost is this site's affair, and never a reason to return mail.
+func (r *Router) smarthosts(ctx context.Context, p *Plan, rule Rule) error {
+	list, err := rule.hosts()
+	if err != nil {
+		return &Error{Code: 451, Enhanced: "4.3.5", Text: "The route for this domain is wrong", cause: err} // RFC 3463 §3.4, X.3.5
+	}
+	for _, f := range r.lookUp(ctx, list) {
+		addrs := r.usable(f.answer.Records, rule.Port)
+		if len(addrs) == 0 {
+			p.note("%s: %v", f.name, orNoAddress(f.err))
+			err = f.err
+			continue
+		}
+		p.Hosts = append(p.Hosts, Host{Name: f.name, Preference: f.preference, Addrs: addrs})
+	}
+	switch {
+	case len(p.Hosts) > 0:
+		return nil
+	case errors.Is(err, ErrTemporary):
+		return unanswered(rule.Host, err)
+	}
+	return &Error{Code: 451, Enhanced: "4.3.5", Text: "No address is known for " + rule.Host, cause: orNoAddress(err)}
+}
+
+var errNoAddress = errors.New("no address that mail can be sent to")
+
+func orNoAddress(err error) error {
+	if err == nil {
+		return errNoAddress
+	}
+	return err
+}
+
+// candidate is a host that mail may go to.
+type candidate struct {
+	name       string
+	addr       netip.Addr // of a host that is named by its address
+	preference uint16
+}
+
+// found is a candidate and what the DNS says of it.
+type found struct {
+	candidate
+	answer Answer[netip.Addr]
+	err    error
+}
+
+// lookUp asks for the addresses of all at once: one whose servers are dead must not make the others wait.
+func (r *Router) lookUp(ctx context.Context, list []candidate) []found {
+	out := make([]found, len(list))
+	var all sync.WaitGroup
+	for i, c := range list {
+		out[i].candidate = c
+		if c.addr.IsValid() {
+			out[i].answer = Answer[netip.Addr]{Records: []netip.Addr{c.addr}, Name: c.name}
+			continue
+		}
+		all.Go(func() { out[i].answer, out[i].err = r.cfg.Resolver.LookupAddrs(ctx, c.name, r.family()) })
+	}
+	all.Wait()
+	return out
+}
+
+// family is what to ask for.
+func (r *Router) family() Family {
+	if len(r.cfg.Families) == 1 {
+		return r.cfg.Families[0]
+	}
+	return Any
+}
+
+// usable are the addresses that mail can be sent to, family by family, within one in the order in which they came (RFC 5321 §5.1).
+func (r *Router) usable(addrs []netip.Addr, port uint16) []netip.AddrPort {
+	var list []netip.AddrPort
+	for _, family := range r.cfg.Families {
+		for _, a := range addrs {
+			ap := netip.AddrPortFrom(a, port)
+			if reachable(a) && a.Is4() == (family == IPv4) && len(list) < r.cfg.MaxAddrs && !slices.Contains(list, ap) {
+				list = append(list, ap)
+			}
+		}
+	}
+	return list
+}
+
+var thisNetwork = netip.PrefixFrom(netip.AddrFrom4([4]byte{}), 8)
+
+// reachable: nobody can be reached by an address that stands for no host, for many, or that means something on one link alone (RFC 6890
+// §2.2.2). Private addresses and loopback may well be a site's own mail hosts.
+func reachable(a netip.Addr) bool {
+	return a.IsValid() && !a.IsMulticast() && !a.IsUnspecified() && !thisNetwork.Contains(a) && a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) &&
+		(a.Is4() || !a.IsLinkLocalUnicast())
+}

@@ -1,0 +1,129 @@
+package routetest
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"github.com/quorumail/quorumail/queue/route"
+)
+
+// Resolver answers out of a zone, without a network; all of its answers may be authentic. It reads no file of the machine.
+func Resolver(t testing.TB, zone *Zone) *route.DNS {
+	t.Helper()
+	const server = "192.0.2.53"
+	return NewResolver(t, route.Config{Servers: []string{server}, Validating: []string{server}, Transport: zone})
+}
+
+// NewResolver is route.New for tests: with no hosts file unless there is one in cfg.
+func NewResolver(t testing.TB, cfg route.Config) *route.DNS {
+	t.Helper()
+	if cfg.HostsFile == "" {
+		cfg.HostsFile = route.NoFile
+	}
+	d, err := route.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// Exchange implements route.Transport.
+func (z *Zone) Exchange(ctx context.Context, _ netip.AddrPort, query *dns.Msg, tcp bool) (*dns.Msg, error) {
+	m, how := z.answer(query, tcp)
+	if how == Silence {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return m, nil
+}
+
+// Serve answers out of a zone by UDP and TCP on a port of 127.0.0.1 until the test ends.
+func Serve(t testing.TB, zone *Zone) (addr string) {
+	t.Helper()
+	udp, tcp := listen(t)
+	for _, s := range []*dns.Server{{PacketConn: udp, Handler: zone.handler(false)}, {Listener: tcp, Handler: zone.handler(true)}} {
+		started, ended := make(chan struct{}), make(chan error, 1)
+		s.NotifyStartedFunc = func() { close(started) }
+		go func() { ended <- s.ActivateAndServe() }()
+		select {
+		case <-started:
+		case err := <-ended:
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Shutdown(); err != nil {
+				t.Error(err)
+			}
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return udp.LocalAddr().String()
+}
+
+// listen finds a port that is free for both.
+func listen(t testing.TB) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 20 {
+		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		udp, err := net.ListenPacket("udp", tcp.Addr().String())
+		if err == nil {
+			return udp, tcp
+		}
+		_ = tcp.Close()
+	}
+	t.Fatal("no port that is free for UDP and for TCP")
+	return nil, nil
+}
+
+func (z *Zone) handler(tcp bool) dns.HandlerFunc {
+	return func(w dns.ResponseWriter, query *dns.Msg) {
+		m, how := z.answer(query, tcp)
+		switch how {
+		case Silence:
+			return
+		case Forgery:
+			forge(w, m)
+		case Garbage:
+			if !tcp {
+				_, _ = w.Write([]byte{1, 2, 3})
+				_, _ = w.Write(append([]byte{byte(m.Id >> 8), byte(m.Id), 0x80, 0, 0, 9}, make([]byte, 6)...))
+			}
+		}
+		if !tcp {
+			m.Truncate(size(query))
+		}
+		// A client that has gone is its own affair.
+		_ = w.WriteMsg(m)
+	}
+}
+
+// forge sends what a stranger would who has not seen the question.
+func forge(w dns.ResponseWriter, m *dns.Msg) {
+	other := m.Copy()
+	other.Id++
+	other.Answer = nil
+	_ = w.WriteMsg(other)
+	other.Id = m.Id
+	other.Question[0].Name = "other.test."
+	_ = w.WriteMsg(other)
+	query := m.Copy()
+	query.Response, query.Answer = false, nil
+	_ = w.WriteMsg(query)
+}
+
+// size: RFC 6891 §6.2.5, and RFC 1035 §4.2.1 without EDNS.
+func size(query *dns.Msg) int {
+	if o := query.IsEdns0(); o != nil {
+		return int(max(o.UDPSize(), dns.MinMsgSize))
+	}
+	return dns.MinMsgSize
+}
