@@ -500,7 +500,7 @@ func (n *node) servers(tc *tls.Config) (map[string]server, error) {
 			continue
 		}
 		s, err := smtpd.New(smtpd.Config{Mode: mode, Hostname: n.cfg.Hostname, Node: n.cfg.Name, TLS: tc, AllowPlainAuth: n.cfg.InsecureLoopbackAuth,
-			Limits: smtpd.Limits{Connections: n.cfg.Limits.MaxConnections}, Store: smtpStore{n.replica}, Resolver: n.directory, Auth: n.directory.SMTPAuth(), NewSummarizer: newSummarizer,
+			Limits: smtpd.Limits{Connections: n.cfg.Limits.MaxConnections}, Store: smtpStore{n.replica}, Resolver: n.directory, Auth: n.directory.SMTPAuth(), SpoolDir: filepath.Join(n.cfg.DataDir, "blobs"), NewSummarizer: newSummarizer,
 			MaxRecipients: func() int { return config.SMTPMaxRecipients.From(n.directory.Lookup) }, Metrics: n.figures.smtp, Logger: n.log})
 		if err != nil {
 			return nil, err

@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,6 +79,12 @@ func (w *wire) readCommand(s *side) error {
 		w.onPath(line, arg, "TO:")
 	case "BDAT":
 		return w.onBDAT(arg)
+	case "DATA":
+		if w.binaryMail {
+			w.say("503 5.5.1 A message of BODY=BINARYMIME comes by BDAT") // RFC 3030 §3
+			return nil
+		}
+		w.pass(line)
 	case "HELP": // RFC 5321 §4.1.1.8
 		w.say("214 2.0.0 HELO EHLO MAIL RCPT DATA BDAT RSET VRFY NOOP QUIT STARTTLS AUTH HELP; RFC 5321 says more")
 	default:
@@ -162,6 +170,30 @@ func (w *wire) pass(line []byte) {
 	w.pending = w.line
 }
 
+// sizeTooLarge stands for parameters whose SIZE has more digits than the library reads.
+const sizeTooLarge = "\x00"
+
+// parameters gives the library MAIL's parameters in a form that it can read. It would refuse DATA, which stands for BDAT, in a message of
+// BODY=BINARYMIME; the wire does it for those that have no BDAT.
+func (w *wire) parameters(rest string) (shown string, binary bool) {
+	list := strings.Fields(rest)
+	for i, p := range list {
+		key, value, _ := strings.Cut(p, "=")
+		switch {
+		case strings.EqualFold(key, "BODY") && strings.EqualFold(value, "BINARYMIME"):
+			list[i], binary = "BODY=8BITMIME", true
+		case strings.EqualFold(key, "SIZE") && len(value) > 9 && len(value) <= 20 && strings.Trim(value, "0123456789") == "":
+			if n, err := strconv.ParseUint(value, 10, 64); err != nil || n > math.MaxUint32 {
+				return sizeTooLarge, false
+			}
+		}
+	}
+	if len(list) == 0 {
+		return rest, false
+	}
+	return " " + strings.Join(list, " "), binary
+}
+
 func cleanCommand(line []byte) bool {
 	text, ok := bytes.CutSuffix(line, []byte("\r\n"))
 	if !ok {
@@ -194,6 +226,7 @@ func (w *wire) onStartTLS(s *side, line []byte) error {
 		w.log.Info("tls refused", "err", err)
 		return io.EOF
 	}
+	w.binaryMail = false // RFC 3207 §4.2: nothing said before counts
 	next := &side{wire: w}
 	w.current = next
 	w.wmu.Lock()
@@ -223,6 +256,12 @@ func (w *wire) onPath(line []byte, arg, prefix string) {
 		return
 	}
 	w.path, w.pathASCII = path, ascii(written[:len(written)-len(rest)])
+	if prefix == "FROM:" {
+		if rest, w.binary = w.parameters(rest); rest == sizeTooLarge {
+			w.say("552 5.3.4 Message is too large") // RFC 1870 §6.1
+			return
+		}
+	}
 	shown := path.String()
 	if path.Domain == "" && !path.IsNull() {
 		shown += "@" + w.srv.cfg.Hostname // RFC 5321 §4.5.1: postmaster without a domain; the library takes no such path

@@ -81,9 +81,12 @@ type Auth interface {
 
 // Resolver finds the mailboxes behind an address.
 type Resolver interface {
-	// Resolve lists who gets the address's mail: store.ErrNotFound when the domain is of this site and the address is not,
+	// Resolve lists who gets the address's mail, those elsewhere and those whose account is suspended among them: store.ErrNotFound when the domain is of this site and the address is not,
 	// ErrNotLocal when the domain is not of this site, store.ErrTooLarge when the address leads to more than the site's limit.
 	Resolve(ctx context.Context, address smtp.Address) ([]state.Recipient, error)
+	// Elsewhere is nil when mail may go to an address whose domain is not of this site. store.ErrUnavailable: that is not known now. Any other
+	// error's text tells the client why that domain is refused.
+	Elsewhere(ctx context.Context, address smtp.Address) error
 	// Postmaster lists who gets mail to <postmaster> without a domain (RFC 5321 §4.5.1).
 	Postmaster(ctx context.Context) ([]state.Recipient, error)
 	// Room is store.ErrOverQuota when the account has no room for a message of that many bytes.
@@ -110,6 +113,7 @@ type Limits struct {
 	Handshake             time.Duration // for TLS; 30 s. Over it the connection is closed.
 	Session               time.Duration // for a whole connection, looked at between commands; 4 h. Over it: 421.
 	Lookup                time.Duration // for a question to Auth or Resolver; 4 s. Over it: 451.
+	Check                 time.Duration // for Checks to judge a message; 10 s. Over it: it is taken, and judged later.
 	Accept                time.Duration // for Store.AddMessage; 60 s. Over it: 451.
 	Drain                 time.Duration // for open transactions once Serve is cancelled; 10 s. Over it: 421, and over it once more the connection is closed.
 }
@@ -132,13 +136,33 @@ type Config struct {
 	// NewSummarizer makes what computes a message's summary from its bytes.
 	NewSummarizer func() Summarizer
 
+	// Checks judge each message; nil: none are made.
+	Checks Checks
+	// SpoolDir is where large messages lie while they are judged; "": the system's folder for temporary files.
+	SpoolDir string
+
 	Limits Limits
-	// MaxRecipients, when set, is asked for each message in the place of Limits.Recipients, so that it can follow a setting.
-	MaxRecipients func() int
+	// MaxRecipients and MaxMessageBytes, when set, are asked for each message in the place of the Limits, so that they can follow a setting.
+	MaxRecipients   func() int
+	MaxMessageBytes func() int64
 
 	Metrics *Metrics         // nil: none
 	Logger  *slog.Logger     // nil: none
 	Now     func() time.Time // nil: time.Now; the dates of messages, not deadlines
+}
+
+func (c *Config) maxRecipients() int {
+	if c.MaxRecipients != nil {
+		return max(c.MaxRecipients(), 100) // RFC 5321 §4.5.3.1.8
+	}
+	return c.Limits.Recipients
+}
+
+func (c *Config) maxMessageBytes() int64 {
+	if c.MaxMessageBytes != nil {
+		return c.MaxMessageBytes()
+	}
+	return c.Limits.MessageBytes
 }
 
 // Summarizer computes from a message's bytes what readers need often.
@@ -194,6 +218,7 @@ func (l *Limits) fill() {
 	or(&l.Handshake, 30*time.Second)
 	or(&l.Session, 4*time.Hour)
 	or(&l.Lookup, 4*time.Second)
+	or(&l.Check, 10*time.Second)
 	or(&l.Accept, time.Minute)
 	or(&l.Drain, 10*time.Second)
 }

@@ -46,6 +46,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	base := context.WithoutCancel(ctx)
 	plain := s.library(s.cfg.TLS, s.cfg.AllowPlainAuth)
 	secure := s.library(nil, true)
+	secure.EnableREQUIRETLS = true // RFC 8689 §2: only under TLS
 	s.mu.Lock()
 	if s.plain != nil {
 		s.mu.Unlock()
@@ -75,9 +76,10 @@ func (s *Server) library(offer *tls.Config, auth bool) *gosmtp.Server {
 	srv := gosmtp.NewServer(gosmtp.BackendFunc(s.newSession))
 	srv.Domain = s.cfg.Hostname
 	srv.LMTP = s.cfg.Mode == LMTP
-	srv.MaxMessageBytes = s.cfg.Limits.MessageBytes
 	srv.MaxLineLength = maxCommandBytes + 1
 	srv.EnableSMTPUTF8 = true
+	srv.EnableDSN = true
+	srv.EnableBINARYMIME = true
 	srv.TLSConfig = offer
 	srv.AllowInsecureAuth = auth
 	srv.ErrorLog = slog.NewLogLogger(s.cfg.Logger.With("pkg", "smtpd").Handler(), slog.LevelWarn)

@@ -6,14 +6,14 @@ import (
 	"mime"
 	"net/mail"
 	"strings"
-	"time"
 
 	"github.com/quorumail/quorumail/protocol/smtp"
 )
 
 // submit makes a user's message fit for the world (RFC 6409 §6, §8): its authors must be the user, Bcc does not leave, and what is missing
 // is added. It changes h and returns the fields to put above it.
-func (s *session) submit(h *head, t *transaction, now time.Time) (string, error) {
+func (s *session) submit(m *incoming) (string, error) {
+	h := m.head
 	authors, err := senders(h)
 	if err != nil {
 		return "", err
@@ -25,12 +25,14 @@ func (s *session) submit(h *head, t *transaction, now time.Time) (string, error)
 	}
 	h.remove("bcc")
 	h.remove("resent-bcc")
+	h.remove("return-path") // RFC 5321 §4.4: it is added at final delivery
 	var added strings.Builder
 	if h.count("message-id") == 0 {
-		fmt.Fprintf(&added, "Message-ID: <%s.%s@%s>\r\n", t.queueID, newQueueID(now), s.srv.cfg.Hostname)
+		m.messageID = fmt.Sprintf("<%s.%s@%s>", m.t.queueID, newQueueID(m.now), s.srv.cfg.Hostname)
+		added.WriteString("Message-ID: " + m.messageID + "\r\n")
 	}
 	if h.count("date") == 0 {
-		fmt.Fprintf(&added, "Date: %s\r\n", now.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
+		fmt.Fprintf(&added, "Date: %s\r\n", m.now.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
 	}
 	return added.String(), nil
 }
@@ -80,12 +82,14 @@ func quoteLocal(address string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(local) + `"` + address[at:]
 }
 
-// trace is the session's part of a message's Received field. RFC 6531 §3.7.3: only a message that came with SMTPUTF8 may have UTF-8 in it.
-func (s *session) trace(t *transaction, now time.Time) trace {
+// trace is the session's part of a message's Received field. RFC 6531 §3.7.3: only a message that needs
+// SMTPUTF8 may have UTF-8 in it, or it would need it from then on.
+func (s *session) trace(m *incoming) trace {
+	t := m.t
 	tr := trace{Helo: s.helo, Remote: s.w.remote, Hostname: s.srv.cfg.Hostname, Node: s.srv.cfg.Node, TLS: s.w.tls,
-		LMTP: s.srv.cfg.Mode == LMTP, Plain: s.w.plainHelo, Authed: s.authed, UTF8: t.utf8, QueueID: t.queueID, From: t.from.Wire(t.utf8), Date: now}
+		LMTP: s.srv.cfg.Mode == LMTP, Plain: s.w.plainHelo, Authed: s.authed, UTF8: t.utf8, QueueID: t.queueID, From: t.from.Wire(m.utf8), Date: m.now}
 	if len(t.recipients) == 1 {
-		tr.For = t.recipients[0].address.Wire(t.utf8)
+		tr.For = t.recipients[0].address.Wire(m.utf8)
 	}
 	return tr
 }

@@ -53,10 +53,13 @@ type wire struct {
 	readErr   error        // sticky
 	path      smtp.Address // of the last MAIL or RCPT, as the client wrote it
 	pathASCII bool         // it was written without UTF-8
+	binary    bool         // the last MAIL said BODY=BINARYMIME
 	plainHelo bool         // the client said HELO, not EHLO
 	endBody   bool         // the library is owed the end of a body that it did not see
 	current   *side
 	linger    bool // this side ends the connection
+
+	binaryMail bool // the message under way is of BODY=BINARYMIME; set by the session
 
 	wmu       sync.Mutex
 	bw        *bufio.Writer
