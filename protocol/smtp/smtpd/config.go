@@ -93,6 +93,14 @@ type Resolver interface {
 	Room(ctx context.Context, account store.AccountID, sizeBytes int64) error
 }
 
+// Rate bounds how much one client sends within a time, at all nodes together.
+type Rate interface {
+	// Room tells whether n more may come from this client now.
+	Room(client string, n int) bool
+	// Take counts n more. False: that would be too many, and they are not counted.
+	Take(client string, n int) bool
+}
+
 // ErrNotLocal is Resolver's answer for an address whose domain is not of this site.
 var ErrNotLocal = errors.New("not a domain of this site")
 
@@ -104,6 +112,8 @@ type Limits struct {
 	Recipients            int           // of one message; 1,000, never under 100 (RFC 5321 §4.5.3.1.8). Over it, or over state.MaxTargets mailboxes behind them: 452.
 	HeaderBytes           int           // of a submitted message's header; 1 MiB. Over it: 552.
 	Errors                int           // 4xx and 5xx replies of a connection before 421; 25
+	Commands              int           // of a connection, RCPT excepted, since its last message; 1,000. Over it: 421.
+	Unrecognised          int           // commands of a connection before 421; 4
 	FailedLogins          int           // of a connection before 421; 3
 	Hops                  int           // Received fields of a message before it counts as looping; 50. Over it: 554.
 	Command               time.Duration // to wait for a command (RFC 5321 §4.5.3.2.7); 5 min. Over it: 421.
@@ -145,6 +155,17 @@ type Config struct {
 	// MaxRecipients and MaxMessageBytes, when set, are asked for each message in the place of the Limits, so that they can follow a setting.
 	MaxRecipients   func() int
 	MaxMessageBytes func() int64
+	// TrustedNetworks are clients of MX that may send to any domain without a login, and whose messages are repaired rather than refused:
+	// printers, monitoring. Asked for with each connection; nil: none.
+	TrustedNetworks func() []netip.Prefix
+	// VerifyForUsers is whether VRFY tells users who logged in what it knows; nil: it does not.
+	VerifyForUsers func() bool
+	// GreetDelay is how long a stranger waits for the greeting of MX; one that does not wait is not served. Loopback and trusted networks do not
+	// wait. Nil, or 0: nobody does.
+	GreetDelay func() time.Duration
+	// AccountRate counts the recipients of an account's messages, AddressRate the messages of strangers by their address. Over it: 450. Nil: no
+	// limit.
+	AccountRate, AddressRate Rate
 
 	Metrics *Metrics         // nil: none
 	Logger  *slog.Logger     // nil: none
@@ -209,6 +230,8 @@ func (l *Limits) fill() {
 	l.Recipients = max(l.Recipients, 100)
 	or(&l.HeaderBytes, 1<<20)
 	or(&l.Errors, 25)
+	or(&l.Commands, 1000)
+	or(&l.Unrecognised, 4)
 	or(&l.FailedLogins, 3)
 	or(&l.Hops, 50)
 	or(&l.Command, 5*time.Minute)

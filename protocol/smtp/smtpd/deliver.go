@@ -63,6 +63,9 @@ func (s *session) note(t *transaction, p *placement, err error) {
 func (s *session) receive(t *transaction) (*placement, error) {
 	body := s.w.body()
 	placed, err := s.accept(t, body)
+	if err == nil {
+		s.w.commands = 0
+	}
 	body.finish(s.srv.cfg.maxMessageBytes())
 	return placed, err
 }
@@ -70,6 +73,9 @@ func (s *session) receive(t *transaction) (*placement, error) {
 // accept stores the message that body holds for every recipient, in one command.
 func (s *session) accept(t *transaction, body io.Reader) (*placement, error) {
 	if err := s.srv.cfg.Store.Ready(); err != nil {
+		return nil, err
+	}
+	if err := s.charge(t); err != nil {
 		return nil, err
 	}
 	m, err := s.open(t, body)

@@ -51,9 +51,12 @@ func (s *session) open(t *transaction, body io.Reader) (*incoming, error) {
 	m.clientID = firstOf(m.head.values("message-id"))
 	m.messageID = m.clientID
 	if cfg.Mode.submits() {
-		if m.top, err = s.submit(m); err != nil {
+		if err := s.submit(m); err != nil {
 			return nil, err
 		}
+	}
+	if s.mayRelay() && !long {
+		m.top = s.missing(m)
 	}
 	m.utf8 = t.needsUTF8(m.head)
 	return m, nil
@@ -62,7 +65,7 @@ func (s *session) open(t *transaction, body io.Reader) (*incoming, error) {
 // repairs is whether line ends of this client that are not CRLF are made so. Strangers get no repairs: a message whose lines we read otherwise
 // than the next server does is how mail is smuggled.
 func (s *session) repairs(t *transaction) bool {
-	return s.srv.cfg.Mode != MX && !t.binary // in binary content, a lone CR is no line end: it would be damaged
+	return !s.stranger() && !t.binary // in binary content, a lone CR is no line end: it would be damaged
 }
 
 func firstOf(values []string) string {

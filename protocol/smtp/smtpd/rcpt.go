@@ -31,6 +31,9 @@ func (s *session) recipient(name string, path smtp.Address, opts *gosmtp.RcptOpt
 	if len(t.recipients) >= s.srv.cfg.maxRecipients() {
 		return errNoMore
 	}
+	if rate := s.srv.cfg.AccountRate; rate != nil && s.authed && !rate.Room(s.account(), len(t.recipients)+1) {
+		return errRate
+	}
 	if err := s.ready(); err != nil {
 		return err
 	}
@@ -82,7 +85,7 @@ func (s *session) resolve(path smtp.Address, utf8 bool) ([]state.Recipient, erro
 }
 
 // mayRelay is whether this client's mail may go to other sites without an alias that says so.
-func (s *session) mayRelay() bool { return s.authed }
+func (s *session) mayRelay() bool { return s.authed || s.w.trusted }
 
 // elsewhere asks whether mail may go to an address of another site. One of many behind an alias is not asked for: the others get the message, and
 // the sender hears of that one from the queue.

@@ -173,6 +173,7 @@ func (s *Server) implicitTLS(conn net.Conn) bool {
 func (s *Server) greet(w *wire) {
 	side := &side{wire: w}
 	w.current = side
+	w.trusted = s.trusts(w.remote)
 	to := s.plain
 	if s.implicitTLS(w.conn) {
 		conn, ok := w.conn.(*tls.Conn)
@@ -193,6 +194,9 @@ func (s *Server) greet(w *wire) {
 		w.log.Info("connection refused", "remote", w.remote, "reason", "not ready", "err", err)
 		w.say("421 4.3.2 " + s.cfg.Hostname + " Not accepting mail just now, try again later")
 		_ = w.close()
+		return
+	}
+	if s.early(w) {
 		return
 	}
 	if !to.put(side) {

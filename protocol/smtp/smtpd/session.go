@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	gosmtp "github.com/emersion/go-smtp"
@@ -29,7 +30,8 @@ func (s *Server) newSession(c *gosmtp.Conn) (gosmtp.Session, error) {
 	if !ok {
 		return nil, fmt.Errorf("smtpd: a connection of type %T", c.Conn())
 	}
-	return &session{srv: s, w: side.wire, helo: c.Hostname()}, nil
+	side.session = &session{srv: s, w: side.wire, helo: c.Hostname()}
+	return side.session, nil
 }
 
 // Reset implements go-smtp's Session: RSET, or the end of a transaction.
@@ -81,6 +83,9 @@ func (s *session) sender(t *transaction, path smtp.Address) error {
 	if err := s.ready(); err != nil {
 		return err
 	}
+	if rate := s.srv.cfg.AddressRate; rate != nil && s.stranger() && !rate.Room(s.client(), 1) {
+		return errRate
+	}
 	if path.IsNull() {
 		return nil
 	}
@@ -93,6 +98,27 @@ func (s *session) sender(t *transaction, path smtp.Address) error {
 	t.from = path
 	if s.authed {
 		return s.owns(t.from, "envelope sender")
+	}
+	return nil
+}
+
+// stranger is whether nobody vouches for this client.
+func (s *session) stranger() bool { return s.srv.cfg.Mode == MX && !s.w.trusted }
+
+// client is what a stranger's messages are counted by.
+func (s *session) client() string { return prefixOf(s.w.remote).String() }
+
+// account is what a user's recipients are counted by.
+func (s *session) account() string { return strconv.FormatUint(uint64(s.who.Account), 10) }
+
+// charge counts the message, or refuses it: its sender has sent too much lately.
+func (s *session) charge(t *transaction) error {
+	cfg := &s.srv.cfg
+	switch {
+	case s.authed && cfg.AccountRate != nil && !cfg.AccountRate.Take(s.account(), len(t.recipients)):
+		return errRate
+	case s.stranger() && cfg.AddressRate != nil && !cfg.AddressRate.Take(s.client(), 1):
+		return errRate
 	}
 	return nil
 }

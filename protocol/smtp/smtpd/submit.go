@@ -10,31 +10,35 @@ import (
 	"github.com/quorumail/quorumail/protocol/smtp"
 )
 
-// submit makes a user's message fit for the world (RFC 6409 §6, §8): its authors must be the user, Bcc does not leave, and what is missing
-// is added. It changes h and returns the fields to put above it.
-func (s *session) submit(m *incoming) (string, error) {
+// submit makes a user's message fit for the world (RFC 6409 §6): its authors must be the user, and Bcc does not leave.
+func (s *session) submit(m *incoming) error {
 	h := m.head
 	authors, err := senders(h)
 	if err != nil {
-		return "", err
+		return err
 	}
 	for _, a := range authors {
 		if err := s.owns(a, "From"); err != nil {
-			return "", err
+			return err
 		}
 	}
 	h.remove("bcc")
 	h.remove("resent-bcc")
 	h.remove("return-path") // RFC 5321 §4.4: it is added at final delivery
+	return nil
+}
+
+// missing are the fields that every message has, and this one has not (RFC 6409 §8). Messages of other servers are left as they are.
+func (s *session) missing(m *incoming) string {
 	var added strings.Builder
-	if h.count("message-id") == 0 {
+	if m.head.count("message-id") == 0 {
 		m.messageID = fmt.Sprintf("<%s.%s@%s>", m.t.queueID, newQueueID(m.now), s.srv.cfg.Hostname)
 		added.WriteString("Message-ID: " + m.messageID + "\r\n")
 	}
-	if h.count("date") == 0 {
+	if m.head.count("date") == 0 {
 		fmt.Fprintf(&added, "Date: %s\r\n", m.now.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
 	}
-	return added.String(), nil
+	return added.String()
 }
 
 // addresses reads address lists. Names in charsets that are not known here are left as they are: only the addresses matter.

@@ -59,7 +59,11 @@ type wire struct {
 	current   *side
 	linger    bool // this side ends the connection
 
-	binaryMail bool // the message under way is of BODY=BINARYMIME; set by the session
+	session    *session // of the library's server that serves it now
+	trusted    bool     // a client of a trusted network
+	commands   int      // but for RCPT, since the last message that was taken
+	unknown    int      // commands that were not recognised
+	binaryMail bool     // the message under way is of BODY=BINARYMIME; set by the session
 
 	wmu       sync.Mutex
 	bw        *bufio.Writer
@@ -76,6 +80,7 @@ type wire struct {
 	closing  bool      // end at the next command, the reply is said already
 	authed   bool      // STARTTLS is refused from now on
 	deadline time.Time // of the body under way; zero between bodies
+	greetAt  time.Time // until then the client has to be silent; zero: it may speak
 	expired  bool      // the client is waited for no longer, whatever it is at
 	closed   bool
 }
@@ -123,6 +128,9 @@ func (w *wire) armRead() error {
 	until := now.Add(limits.Command)
 	if end := w.since.Add(limits.Session); end.Before(until) {
 		until = end // also within a line: a byte now and then is no command
+	}
+	if !w.greetAt.IsZero() {
+		until = w.greetAt
 	}
 	if !w.deadline.IsZero() {
 		if until = now.Add(limits.Data); until.After(w.deadline) {
