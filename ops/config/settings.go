@@ -13,7 +13,7 @@ import (
 var (
 	SMTPMaxRecipients = intSetting("smtp.max_recipients", 1000, 100, 10_000,
 		"Most recipients of one message; the client is told to send the rest in another. RFC 5321 asks for 100 at least.")
-	SMTPMaxMessageBytes = sizeSetting("smtp.max_message_bytes", 50<<20, 64<<10, 1<<30,
+	SMTPMaxMessageBytes = sizeSetting("smtp.max_message_bytes", 50<<20, 64<<10, 512<<20,
 		"Largest message that is taken. RFC 5321 asks for 64 KiB at least.")
 	SMTPTrustedNetworks = networksSetting("smtp.trusted_networks",
 		"Clients of port 25 that may send to any domain without a login, and whose line ends are repaired: printers and the like. Networks and addresses, with commas between them.")
