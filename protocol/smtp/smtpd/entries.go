@@ -6,22 +6,13 @@ import (
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
-// The queues, and what an entry's sender is to be told, as storepb.QueueEntry has them.
-const (
-	queueIn     = 1
-	queueLocal  = 2
-	queueRemote = 3
-
-	noticeDelivered = 3
-	noticeExpanded  = 5
-)
-
 // sorter makes of a message's recipients the mailboxes that get it now, and the entries of those for whom it waits.
 type sorter struct {
 	targets []*storepb.Target
 	queued  []*storepb.QueueEntry
 	index   map[store.AccountID]int // of the account's target
 	waiting map[store.AccountID]bool
+	told    map[uint64]bool // accounts of whose delivery the sender is told
 	remote  map[string]bool // addresses elsewhere that have an entry
 }
 
@@ -29,7 +20,7 @@ type sorter struct {
 // the message in the mailbox that the first of its addresses names.
 func (s *session) sort(m *incoming) *sorter {
 	_, offset := m.now.Zone()
-	o := &sorter{index: map[store.AccountID]int{}, waiting: map[store.AccountID]bool{}, remote: map[string]bool{}}
+	o := &sorter{index: map[store.AccountID]int{}, waiting: map[store.AccountID]bool{}, remote: map[string]bool{}, told: map[uint64]bool{}}
 	for _, r := range m.t.recipients {
 		o.add(r, func(box state.Recipient) *storepb.Target {
 			return &storepb.Target{Account: uint64(box.Account), Mailbox: uint64(box.Mailbox), InternalDateUnix: m.now.Unix(), InternalDateZone: int32(offset / 60)}
@@ -37,8 +28,9 @@ func (s *session) sort(m *incoming) *sorter {
 	}
 	// One reply must speak for all recipients unless this is LMTP, and none may miss the message after a 250. So the quota binds where a
 	// refusal can be told; for several recipients it was looked at with each RCPT, and what arrives meanwhile goes over it by that much.
+	// Nor where an entry would tell of a delivery that was refused.
 	for _, target := range o.targets {
-		target.EnforceQuota = s.srv.cfg.Mode == LMTP || len(o.targets)+len(o.waiting)+len(o.remote) == 1
+		target.EnforceQuota = !o.told[target.Account] && (s.srv.cfg.Mode == LMTP || len(o.targets)+len(o.queued) == 1)
 	}
 	return o
 }
@@ -54,7 +46,7 @@ func (o *sorter) add(r recipient, target func(state.Recipient) *storepb.Target) 
 		case o.waiting[box.Account]:
 		case box.Suspended:
 			o.waiting[box.Account] = true
-			o.queued = append(o.queued, r.entry(queueLocal, box))
+			o.queued = append(o.queued, r.entry(store.QueueLocal, box))
 		default:
 			o.addTarget(r, box, target)
 		}
@@ -66,7 +58,7 @@ func (o *sorter) addRemote(r recipient, box state.Recipient) {
 		return
 	}
 	o.remote[box.Address] = true
-	o.queued = append(o.queued, r.entry(queueRemote, box))
+	o.queued = append(o.queued, r.entry(store.QueueRemote, box))
 }
 
 func (o *sorter) addTarget(r recipient, box state.Recipient, target func(state.Recipient) *storepb.Target) {
@@ -76,22 +68,23 @@ func (o *sorter) addTarget(r recipient, box state.Recipient, target func(state.R
 	o.index[box.Account] = len(o.targets)
 	o.targets = append(o.targets, target(box))
 	if r.notify&notifySuccess != 0 {
-		e := r.entry(queueLocal, box)
-		e.Notice = noticeDelivered
+		e := r.entry(store.QueueLocal, box)
+		e.Notice = uint32(store.NoticeDelivered)
 		o.queued = append(o.queued, e)
+		o.told[e.Account] = true
 	}
 }
 
 // expanded notes the one notice that the sender gets of a list: that it was expanded, not what became of each member (RFC 3461 §5.2.7.3).
 func (o *sorter) expanded(r *recipient) {
-	e := r.entry(queueRemote, state.Recipient{Address: r.canonical()})
+	e := r.entry(store.QueueRemote, state.Recipient{Address: r.canonical()})
 	for _, box := range r.boxes {
 		if box.Account != 0 {
-			e.Queue, e.Account = queueLocal, uint64(box.Account)
+			e.Queue, e.Account = uint32(store.QueueLocal), uint64(box.Account)
 			break
 		}
 	}
-	e.Notice = noticeExpanded
+	e.Notice = uint32(store.NoticeExpanded)
 	o.queued = append(o.queued, e)
 	if r.notify &^= notifySuccess; r.notify == 0 {
 		r.notify = notifyNever // nothing but success was asked for
@@ -99,9 +92,9 @@ func (o *sorter) expanded(r *recipient) {
 }
 
 // entry is the entry of one of those behind the recipient.
-func (r recipient) entry(queue uint32, box state.Recipient) *storepb.QueueEntry {
-	e := &storepb.QueueEntry{Queue: queue, Address: box.Address, Orcpt: r.orcpt, Notify: r.notify}
-	if queue == queueLocal {
+func (r recipient) entry(queue store.Queue, box state.Recipient) *storepb.QueueEntry {
+	e := &storepb.QueueEntry{Queue: uint32(queue), Address: box.Address, Orcpt: r.orcpt, Notify: r.notify}
+	if queue == store.QueueLocal {
 		e.Account, e.Mailbox = uint64(box.Account), uint64(box.Mailbox)
 	}
 	if named := r.canonical(); named != box.Address {
@@ -117,10 +110,27 @@ func (t *transaction) unjudged(held bool) []*storepb.QueueEntry {
 	for _, r := range t.recipients {
 		if named := r.canonical(); !seen[named] {
 			seen[named] = true
-			list = append(list, &storepb.QueueEntry{Queue: queueIn, Address: named, Orcpt: r.orcpt, Notify: r.notify, Held: held})
+			list = append(list, &storepb.QueueEntry{Queue: uint32(store.QueueIn), Address: named, Orcpt: r.orcpt, Notify: r.notify, Held: held})
 		}
 	}
 	return list
+}
+
+// maxCarriedBytes bounds what a message's recipients add to its command, of which state.MaxCommandBytes is the most, with room for the rest.
+const maxCarriedBytes = state.MaxCommandBytes * 3 / 4
+
+// carried is how much that is for this one, at most.
+func (r recipient) carried() int {
+	const each = 32 // numbers, and what stands before each field
+	named := len(r.canonical())
+	n := each + named // for the trace
+	for _, box := range r.boxes {
+		n += each
+		if box.Remote || box.Suspended || r.notify&notifySuccess != 0 {
+			n += each + len(box.Address) + named + len(r.orcpt)
+		}
+	}
+	return max(n+each, 2*(each+named)+len(r.orcpt))
 }
 
 // count is how many targets and entries a RCPT may add; state.MaxTargets bounds them together.

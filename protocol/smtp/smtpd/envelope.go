@@ -22,6 +22,7 @@ type transaction struct {
 	ret        string       // RET (RFC 3461 §4.3): FULL, HDRS or ""
 	envid      string       // ENVID (RFC 3461 §4.4), decoded
 	recipients []recipient
+	carried    int // bytes that they add to the message's command. Invariant: at most maxCarriedBytes.
 	boxes      int // behind all recipients together. Invariant: at most state.MaxTargets.
 }
 
@@ -29,6 +30,18 @@ func newTransaction(queueID string, opts *gosmtp.MailOptions) *transaction {
 	return &transaction{queueID: queueID, size: opts.Size, utf8: opts.UTF8, requireTLS: opts.RequireTLS,
 		ret: string(opts.Return), envid: opts.EnvelopeID}
 }
+
+// Bounds on parameters, decoded. RFC 3461 §4.2, §4.4.
+const (
+	maxORCPTBytes = 500
+	maxEnvidBytes = 100
+)
+
+// maxNotedBytes bounds each text in a message's origin.
+const maxNotedBytes = 900
+
+// noted is text of the client's as the trace keeps it.
+func noted(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxNotedBytes)], "?") }
 
 // recipient is one that was accepted.
 type recipient struct {
@@ -104,7 +117,7 @@ func (t *transaction) needsUTF8(h *head) bool {
 
 // origin is how the message came.
 func (s *session) origin(m *incoming) *storepb.Origin {
-	o := &storepb.Origin{Helo: heloText(s.helo), Listener: s.srv.cfg.Mode.String(), MessageId: m.messageID, Checks: m.checks}
+	o := &storepb.Origin{Helo: heloText(s.helo), Listener: s.srv.cfg.Mode.String(), MessageId: noted(m.messageID), Checks: noted(m.checks)}
 	if s.w.remote.IsValid() {
 		o.Client = s.w.remote.String()
 	}

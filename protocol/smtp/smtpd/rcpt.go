@@ -3,6 +3,7 @@ package smtpd
 import (
 	"context"
 	"errors"
+	"unicode/utf8"
 
 	gosmtp "github.com/emersion/go-smtp"
 
@@ -46,15 +47,18 @@ func (s *session) recipient(name string, path smtp.Address, opts *gosmtp.RcptOpt
 	}
 	r := recipient{name: name, address: path, boxes: boxes, notify: notifyBits(opts.Notify), orcpt: originalRecipient(opts)}
 	switch {
-	case r.count() > state.MaxTargets:
+	case len(r.orcpt) > maxORCPTBytes || !utf8.ValidString(r.orcpt):
+		return reply(501, 5, 5, 4, "ORCPT is too long, or not in UTF-8")
+	case r.count() > state.MaxTargets || r.carried() > maxCarriedBytes:
 		return errGroupSize
-	case t.boxes+r.count() > state.MaxTargets:
+	case t.boxes+r.count() > state.MaxTargets || t.carried+r.carried() > maxCarriedBytes:
 		return errNoMore
 	}
 	if err := s.room(boxes, t.size); err != nil {
 		return err
 	}
 	t.boxes += r.count()
+	t.carried += r.carried()
 	t.recipients = append(t.recipients, r)
 	return nil
 }

@@ -80,6 +80,9 @@ func (s *session) sender(t *transaction, path smtp.Address) error {
 	if t.size > s.srv.cfg.maxMessageBytes() {
 		return store.ErrTooLarge // RFC 1870 §6.1
 	}
+	if len(t.envid) > maxEnvidBytes {
+		return reply(501, 5, 5, 4, "ENVID is too long")
+	}
 	if err := s.ready(); err != nil {
 		return err
 	}

@@ -3,11 +3,13 @@ package smtpd
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
 	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -237,4 +239,33 @@ func TestAliasLoopIsCut(t *testing.T) {
 		c.begin(tt.to)
 		c.data(tt.field+"\r\n\r\nx\r\n", tt.want)
 	}
+}
+
+// What the recipients of a message add to its command is bounded: the command would be refused, and the message with it.
+func TestCommandOfAMessageIsBounded(t *testing.T) {
+	r := start(t, MX, func(c *Config) { loopbackTrusted(c); c.MaxRecipients = func() int { return state.MaxTargets } })
+	c := r.dial()
+	c.begin()
+	taken := 0
+	for ; taken < state.MaxTargets; taken++ {
+		c.send("RCPT TO:<" + strconv.Itoa(taken) + strings.Repeat("x", 100) + "@elsewhere.example> ORCPT=rfc822;" + strings.Repeat("y", 400) + "\r\n")
+		if reply := c.expect("*"); !strings.HasPrefix(reply, "250 ") {
+			if !strings.HasPrefix(reply, "452 4.5.3 ") {
+				t.Fatal(reply)
+			}
+			break
+		}
+	}
+	c.data("Message-ID: "+strings.Repeat("long ", 2000)+"\xff\r\n\r\n", "250*")
+	m := r.one().msg
+	if size := proto.Size(m); size > state.MaxCommandBytes*3/4+10_000 || len(m.Queued) != taken || taken < 800 {
+		t.Errorf("%d recipients in %d bytes", taken, size)
+	}
+	if _, err := proto.Marshal(m); err != nil || len(m.Origin.MessageId) > 1000 {
+		t.Errorf("%v, Message-ID of %d bytes", err, len(m.Origin.MessageId))
+	}
+	c.mail("alice@example.test")
+	c.say("RCPT TO:<x@elsewhere.example> ORCPT=rfc822;"+strings.Repeat("y", 501), "501*")
+	c.say("RSET", "250*")
+	c.say("MAIL FROM:<> ENVID="+strings.Repeat("y", 101), "501*")
 }
