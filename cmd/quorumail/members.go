@@ -31,7 +31,7 @@ func (n *node) openMembership() {
 	n.talker = membership.NewTalker(membership.TalkConfig{Self: n.id.ID, Name: n.cfg.Name, Listen: n.cfg.Cluster.GossipListen, Advertise: n.cfg.Cluster.GossipAdvertise,
 		Members: n.cluster, Keys: st, Calls: n.cluster, Logger: n.log, Health: n.health, Refuse: func(id string) error { return n.refuse(cluster.ServerID(id)) },
 		Deliver: func(news []byte) {
-			if err := n.directory.Receive(news); err != nil {
+			if err := n.hear(news); err != nil {
 				n.log.Debug("news of another node", "pkg", "main", "err", err)
 			}
 		}})
@@ -122,32 +122,6 @@ func (s memberState) SaveKeys(ctx context.Context, k gossip.Keys, create bool) e
 	return s.Propose(ctx, func(c *storepb.Command) {
 		c.Op = &storepb.Command_PutSecret{PutSecret: &storepb.PutSecret{Name: secretGossipKeys, Value: raw, Create: create}}
 	})
-}
-
-// failedLoginsAtOnce bounds the batches that are told in one second; what is left comes later.
-const failedLoginsAtOnce = 16
-
-// shareFailedLogins tells the other nodes every second of failed logins here, so that guessing is slowed at all of them. The log never
-// hears of it: a stranger must not be able to write there.
-func (n *node) shareFailedLogins(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		for range failedLoginsAtOnce {
-			batch := n.directory.FailedLogins()
-			if len(batch) == 0 {
-				break
-			}
-			if err := n.talker.Tell(batch); err != nil {
-				n.log.Warn("tell the others of failed logins", "pkg", "main", "err", err)
-			}
-		}
-	}
 }
 
 // memberList is the membership with what the gossip and the leader say of each member.

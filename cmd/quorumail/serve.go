@@ -80,6 +80,7 @@ type node struct {
 	stage     atomic.Int32
 	under     under
 	strangers strangers
+	rates     rates
 }
 
 // under is what a node stands on. The zero value is the operating system; tests put what they control there.
@@ -223,6 +224,10 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 		port.Close()
 		return err
 	}
+	if n.rates, err = newRates(); err != nil {
+		port.Close()
+		return err
+	}
 	if n.directory, err = directory.New(directory.Config{Store: n.replica, Metrics: n.figures.directory, Logger: n.log}); err != nil {
 		port.Close()
 		return err
@@ -312,7 +317,7 @@ func (n *node) run(ctx context.Context, j *joiner) (err error) {
 	start("replica", background, n.replica.Run)
 	start("membership", background, n.members.Run)
 	start("gossip", background, n.talker.Run)
-	start("failed logins", background, n.shareFailedLogins)
+	start("counts", background, n.shareCounts)
 	if n.admin, err = admin.New(n.cfg.DataDir, n.log); err != nil {
 		return err
 	}
@@ -499,9 +504,7 @@ func (n *node) servers(tc *tls.Config) (map[string]server, error) {
 		if address == "" {
 			continue
 		}
-		s, err := smtpd.New(smtpd.Config{Mode: mode, Hostname: n.cfg.Hostname, Node: n.cfg.Name, TLS: tc, AllowPlainAuth: n.cfg.InsecureLoopbackAuth,
-			Limits: smtpd.Limits{Connections: n.cfg.Limits.MaxConnections}, Store: smtpStore{n.replica}, Resolver: n.directory, Auth: n.directory.SMTPAuth(), NewSummarizer: newSummarizer,
-			MaxRecipients: func() int { return config.SMTPMaxRecipients.From(n.directory.Lookup) }, Metrics: n.figures.smtp, Logger: n.log})
+		s, err := smtpd.New(n.smtpConfig(mode, tc))
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -12,7 +13,7 @@ import (
 // Setting describes one setting of the cluster, whatever its type.
 type Setting struct {
 	Name    string
-	Type    string // "size", "number", "duration", "text"
+	Type    string // "size", "number", "duration", "yes or no", "networks", "text"
 	Default string // as Normalize writes it
 	Range   string // for people: "64KiB to 1GiB"
 	Doc     string
@@ -102,6 +103,81 @@ func durationSetting(name string, value, least, most time.Duration, doc string) 
 		return parseDuration(s)
 	}
 	return newSetting(name, "duration", value, span, doc, parse, check, formatDuration)
+}
+
+func boolSetting(name string, value bool, doc string) SettingOf[bool] {
+	parse := func(s string) (bool, error) {
+		switch strings.ToLower(s) {
+		case "yes", "true", "on":
+			return true, nil
+		case "no", "false", "off":
+			return false, nil
+		}
+		return false, fmt.Errorf("%q is neither yes nor no", s)
+	}
+	format := func(v bool) string {
+		if v {
+			return "yes"
+		}
+		return "no"
+	}
+	return newSetting(name, "yes or no", value, "", doc, parse, func(bool) error { return nil }, format)
+}
+
+// maxNetworks bounds a list of networks.
+const maxNetworks = 256
+
+func networksSetting(name, doc string) SettingOf[[]netip.Prefix] {
+	count := func(list []netip.Prefix) error {
+		if len(list) > maxNetworks {
+			return fmt.Errorf("%d networks: choose %d at most", len(list), maxNetworks)
+		}
+		return nil
+	}
+	return newSetting(name, "networks", nil, "", doc, parseNetworks, count, formatNetworks)
+}
+
+// parseNetworks reads addresses and networks with commas between them.
+func parseNetworks(s string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		p, err := parseNetwork(part)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+func parseNetwork(s string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(s); err == nil && ip.Zone() == "" {
+		ip = ip.Unmap()
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil || p.Addr().Is4In6() {
+		return p, fmt.Errorf("%q is no network: write one such as 192.0.2.0/24, 2001:db8::/32 or 192.0.2.1", s)
+	}
+	if p != p.Masked() {
+		return p, fmt.Errorf("%q has bits behind its length: did you mean %s?", s, p.Masked())
+	}
+	return p, nil
+}
+
+func formatNetworks(list []netip.Prefix) string {
+	var parts []string
+	for _, p := range list {
+		if p.IsSingleIP() {
+			parts = append(parts, p.Addr().String())
+		} else {
+			parts = append(parts, p.String())
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 func textSetting(name, value string, check func(string) error, doc string) SettingOf[string] {

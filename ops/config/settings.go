@@ -13,6 +13,18 @@ import (
 var (
 	SMTPMaxRecipients = intSetting("smtp.max_recipients", 1000, 100, 10_000,
 		"Most recipients of one message; the client is told to send the rest in another. RFC 5321 asks for 100 at least.")
+	SMTPMaxMessageBytes = sizeSetting("smtp.max_message_bytes", 50<<20, 64<<10, 512<<20,
+		"Largest message that is taken. RFC 5321 asks for 64 KiB at least.")
+	SMTPTrustedNetworks = networksSetting("smtp.trusted_networks",
+		"Clients of port 25 that may send to any domain without a login, and whose line ends are repaired: printers and the like. Networks and addresses, with commas between them.")
+	SMTPVerifyForUsers = boolSetting("smtp.vrfy_for_users", false,
+		"Whether VRFY tells users who logged in if an address is good. Strangers never learn it.")
+	SMTPGreetDelay = durationSetting("smtp.greet_delay", 0, 0, 30*time.Second,
+		"How long strangers wait for the greeting of port 25; who speaks before it is no mail server and is turned away. 0 switches it off. 3s keeps many senders of spam out.")
+	SMTPRatePerAccount = intSetting("smtp.rate_per_account", 0, 0, 1_000_000,
+		"Recipients that one account may send messages to within an hour, at all nodes together. 0 is no limit.")
+	SMTPRatePerAddress = intSetting("smtp.rate_per_address", 0, 0, 1_000_000,
+		"Messages that a stranger may send from one address (IPv6: one /64) within a minute, at all nodes together. 0 is no limit.")
 
 	MailboxUndeleteWindow = durationSetting("mailbox.undelete_window", 7*day, 0, 365*day,
 		"How long a deleted message is kept before its bytes are removed for good.")
@@ -49,7 +61,8 @@ var (
 // Settings lists all settings, sorted by name.
 func Settings() []Setting {
 	all := []Setting{
-		SMTPMaxRecipients.Setting,
+		SMTPMaxRecipients.Setting, SMTPMaxMessageBytes.Setting, SMTPTrustedNetworks.Setting, SMTPVerifyForUsers.Setting, SMTPGreetDelay.Setting,
+		SMTPRatePerAccount.Setting, SMTPRatePerAddress.Setting,
 		MailboxUndeleteWindow.Setting, MailboxMaxPerAccount.Setting,
 		AccountQuotaBytes.Setting, AccountQuotaMessages.Setting,
 		AuthArgon2Memory.Setting, AuthArgon2Passes.Setting, AuthSCRAMIterations.Setting, AuthMinPasswordLength.Setting,

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quorumail/quorumail/protocol/smtp"
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
@@ -23,6 +24,10 @@ type Store interface {
 // Config says how a Directory works. Fields without a default are required.
 type Config struct {
 	Store Store
+
+	// Elsewhere says whether mail may go to an address whose domain is not of this site: nil, store.ErrUnavailable when that is not known now,
+	// or an error whose text says why the domain is refused. Nil: it may go anywhere.
+	Elsewhere func(context.Context, smtp.Address) error
 
 	// Hashes at once; each holds the memory of one Argon2 (sasl says how much). 0: 2.
 	ConcurrentHashes int

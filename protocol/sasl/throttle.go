@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/quorumail/quorumail/protocol/tally"
 )
 
 // How failures turn into delays.
@@ -45,13 +47,11 @@ type Throttle struct {
 	limit    int
 	now      func() time.Time
 	key      []byte // of the digests of wrong passwords
-	origin   [8]byte
 
-	mu      sync.Mutex
-	entries map[throttleKey]*counter
-	dirty   map[throttleKey]struct{} // what Export has to tell
-	sent    uint64                   // number of the last batch
-	seen    map[[8]byte]*window      // batches of others
+	mu       sync.Mutex
+	entries  map[throttleKey]*counter
+	dirty    map[throttleKey]struct{} // what Export has to tell
+	exchange *tally.Exchange
 }
 
 type throttleKey [16]byte
@@ -81,8 +81,7 @@ func NewThrottle(cfg ThrottleConfig) (*Throttle, error) {
 		cfg.Entries = 1 << 17
 	}
 	t := &Throttle{free: cfg.Free, maxDelay: cfg.MaxDelay, limit: cfg.Entries, now: cfg.Now, key: random(sha256.Size),
-		entries: map[throttleKey]*counter{}, dirty: map[throttleKey]struct{}{}, seen: map[[8]byte]*window{}}
-	copy(t.origin[:], random(len(t.origin)))
+		entries: map[throttleKey]*counter{}, dirty: map[throttleKey]struct{}{}, exchange: tally.NewExchange(BatchKind, batchEntryBytes)}
 	return t, nil
 }
 

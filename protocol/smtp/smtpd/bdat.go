@@ -38,7 +38,7 @@ func (w *wire) onBDAT(arg string) error {
 	case err != nil:
 		w.say("501 5.5.4 Expected BDAT size [LAST], closing connection")
 		return io.EOF
-	case size > uint64(w.srv.cfg.Limits.MessageBytes):
+	case size > uint64(w.srv.cfg.maxMessageBytes()):
 		w.say("552 5.3.4 Message is too large, closing connection")
 		return io.EOF
 	}
@@ -124,7 +124,7 @@ func (c *chunks) take(line []byte) bool {
 	switch strings.ToUpper(verb) {
 	case "BDAT":
 		size, last, err := parseBDAT(arg)
-		if err != nil || size > uint64(w.srv.cfg.Limits.MessageBytes) {
+		if err != nil || size > uint64(w.srv.cfg.maxMessageBytes()) {
 			w.say("501 5.5.4 Expected BDAT size [LAST] of no more than a message may have, closing connection")
 			c.abandon(nil)
 			return true

@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -64,10 +66,20 @@ func (w *wire) readCommand(s *side) error {
 		w.say(sayUnclean)
 		return nil
 	}
-	verb, arg, _ := strings.Cut(string(line[:len(line)-2]), " ")
-	switch strings.ToUpper(verb) {
+	// RFC 5321 §4.1.1: white space at the end is borne with.
+	text := strings.TrimRight(string(line[:len(line)-2]), " \t")
+	verb, arg, _ := strings.Cut(text, " ")
+	return w.command(s, []byte(text+"\r\n"), strings.ToUpper(verb), arg)
+}
+
+// command acts on a command line, or passes it on.
+func (w *wire) command(s *side, line []byte, verb, arg string) error {
+	if verb != "RCPT" { // of those there may be many, and others count them
+		w.commands++
+	}
+	switch verb {
 	case "EHLO", "HELO", "LHLO":
-		w.plainHelo = strings.EqualFold(verb, "HELO")
+		w.plainHelo = verb == "HELO"
 		w.pass(line)
 	case "STARTTLS":
 		return w.onStartTLS(s, line)
@@ -77,12 +89,57 @@ func (w *wire) readCommand(s *side) error {
 		w.onPath(line, arg, "TO:")
 	case "BDAT":
 		return w.onBDAT(arg)
+	case "DATA":
+		w.onData(line)
+	case "VRFY":
+		w.onVerify(arg)
+	case "NOOP", "RSET", "QUIT", "AUTH":
+		w.pass(line)
 	case "HELP": // RFC 5321 §4.1.1.8
 		w.say("214 2.0.0 HELO EHLO MAIL RCPT DATA BDAT RSET VRFY NOOP QUIT STARTTLS AUTH HELP; RFC 5321 says more")
+	case "EXPN", "SEND", "SOML", "SAML", "TURN", "ETRN": // RFC 5321 §4.2.4, appendix F
+		w.say("502 5.5.1 " + verb + " is not available here")
 	default:
-		w.pass(line)
+		return w.unrecognised(verb)
 	}
 	return nil
+}
+
+// unrecognised answers what is no command (RFC 5321 §4.2.4). Who says too much of it, or speaks HTTP, is no mail client: a browser may have been
+// made to send a form here.
+func (w *wire) unrecognised(verb string) error {
+	switch verb {
+	case "GET", "HEAD", "POST", "PUT", "CONNECT", "OPTIONS":
+		w.say("421 4.7.0 This is no web server, closing connection")
+		return io.EOF
+	}
+	w.say("500 5.5.2 Command not recognised")
+	if w.unknown++; w.unknown >= w.srv.cfg.Limits.Unrecognised {
+		w.say("421 4.7.0 Too many errors, closing connection")
+		return io.EOF
+	}
+	return nil
+}
+
+func (w *wire) onData(line []byte) {
+	if w.binaryMail {
+		w.say("503 5.5.1 A message of BODY=BINARYMIME comes by BDAT") // RFC 3030 §3
+		return
+	}
+	w.pass(line)
+}
+
+// onVerify answers VRFY (RFC 5321 §3.5). Strangers learn nothing.
+func (w *wire) onVerify(arg string) {
+	verify := w.srv.cfg.VerifyForUsers
+	switch {
+	case strings.TrimSpace(arg) == "":
+		w.say("501 5.5.4 VRFY needs an address")
+	case verify == nil || w.session == nil || !w.session.authed || !verify():
+		w.pass([]byte("VRFY x\r\n")) // the library says 252
+	default:
+		w.say(w.session.vrfy(strings.TrimSpace(arg)))
+	}
 }
 
 // over says why no further command is read, or nothing.
@@ -97,6 +154,8 @@ func (w *wire) over() string {
 		return goodbye
 	case w.tooManyErrors():
 		return "421 4.7.0 Too many errors, closing connection"
+	case w.commands > w.srv.cfg.Limits.Commands:
+		return "421 4.7.0 Too many commands, closing connection"
 	case time.Since(w.since) > w.srv.cfg.Limits.Session:
 		return "421 4.4.2 This connection has lasted long enough, closing it"
 	}
@@ -162,6 +221,30 @@ func (w *wire) pass(line []byte) {
 	w.pending = w.line
 }
 
+// sizeTooLarge stands for parameters whose SIZE has more digits than the library reads.
+const sizeTooLarge = "\x00"
+
+// parameters gives the library MAIL's parameters in a form that it can read. It would refuse DATA, which stands for BDAT, in a message of
+// BODY=BINARYMIME; the wire does it for those that have no BDAT.
+func (w *wire) parameters(rest string) (shown string, binary bool) {
+	list := strings.Fields(rest)
+	for i, p := range list {
+		key, value, _ := strings.Cut(p, "=")
+		switch {
+		case strings.EqualFold(key, "BODY") && strings.EqualFold(value, "BINARYMIME"):
+			list[i], binary = "BODY=8BITMIME", true
+		case strings.EqualFold(key, "SIZE") && len(value) > 9 && len(value) <= 20 && strings.Trim(value, "0123456789") == "":
+			if n, err := strconv.ParseUint(value, 10, 64); err != nil || n > math.MaxUint32 {
+				return sizeTooLarge, false
+			}
+		}
+	}
+	if len(list) == 0 {
+		return rest, false
+	}
+	return " " + strings.Join(list, " "), binary
+}
+
 func cleanCommand(line []byte) bool {
 	text, ok := bytes.CutSuffix(line, []byte("\r\n"))
 	if !ok {
@@ -194,6 +277,7 @@ func (w *wire) onStartTLS(s *side, line []byte) error {
 		w.log.Info("tls refused", "err", err)
 		return io.EOF
 	}
+	w.binaryMail = false // RFC 3207 §4.2: nothing said before counts
 	next := &side{wire: w}
 	w.current = next
 	w.wmu.Lock()
@@ -223,6 +307,12 @@ func (w *wire) onPath(line []byte, arg, prefix string) {
 		return
 	}
 	w.path, w.pathASCII = path, ascii(written[:len(written)-len(rest)])
+	if prefix == "FROM:" {
+		if rest, w.binary = w.parameters(rest); rest == sizeTooLarge {
+			w.say("552 5.3.4 Message is too large") // RFC 1870 §6.1
+			return
+		}
+	}
 	shown := path.String()
 	if path.Domain == "" && !path.IsNull() {
 		shown += "@" + w.srv.cfg.Hostname // RFC 5321 §4.5.1: postmaster without a domain; the library takes no such path

@@ -81,13 +81,24 @@ type Auth interface {
 
 // Resolver finds the mailboxes behind an address.
 type Resolver interface {
-	// Resolve lists who gets the address's mail: store.ErrNotFound when the domain is of this site and the address is not,
+	// Resolve lists who gets the address's mail, those elsewhere and those whose account is suspended among them: store.ErrNotFound when the domain is of this site and the address is not,
 	// ErrNotLocal when the domain is not of this site, store.ErrTooLarge when the address leads to more than the site's limit.
 	Resolve(ctx context.Context, address smtp.Address) ([]state.Recipient, error)
+	// Elsewhere is nil when mail may go to an address whose domain is not of this site. store.ErrUnavailable: that is not known now. Any other
+	// error's text tells the client why that domain is refused.
+	Elsewhere(ctx context.Context, address smtp.Address) error
 	// Postmaster lists who gets mail to <postmaster> without a domain (RFC 5321 §4.5.1).
 	Postmaster(ctx context.Context) ([]state.Recipient, error)
 	// Room is store.ErrOverQuota when the account has no room for a message of that many bytes.
 	Room(ctx context.Context, account store.AccountID, sizeBytes int64) error
+}
+
+// Rate bounds how much one client sends within a time, at all nodes together.
+type Rate interface {
+	// Room tells whether n more may come from this client now.
+	Room(client string, n int) bool
+	// Take counts n more. False: that would be too many, and they are not counted.
+	Take(client string, n int) bool
 }
 
 // ErrNotLocal is Resolver's answer for an address whose domain is not of this site.
@@ -101,6 +112,8 @@ type Limits struct {
 	Recipients            int           // of one message; 1,000, never under 100 (RFC 5321 §4.5.3.1.8). Over it, or over state.MaxTargets mailboxes behind them: 452.
 	HeaderBytes           int           // of a submitted message's header; 1 MiB. Over it: 552.
 	Errors                int           // 4xx and 5xx replies of a connection before 421; 25
+	Commands              int           // of a connection, RCPT excepted, since its last message; 1,000. Over it: 421.
+	Unrecognised          int           // commands of a connection before 421; 4
 	FailedLogins          int           // of a connection before 421; 3
 	Hops                  int           // Received fields of a message before it counts as looping; 50. Over it: 554.
 	Command               time.Duration // to wait for a command (RFC 5321 §4.5.3.2.7); 5 min. Over it: 421.
@@ -110,6 +123,7 @@ type Limits struct {
 	Handshake             time.Duration // for TLS; 30 s. Over it the connection is closed.
 	Session               time.Duration // for a whole connection, looked at between commands; 4 h. Over it: 421.
 	Lookup                time.Duration // for a question to Auth or Resolver; 4 s. Over it: 451.
+	Check                 time.Duration // for Checks to judge a message; 10 s. Over it: it is taken, and judged later.
 	Accept                time.Duration // for Store.AddMessage; 60 s. Over it: 451.
 	Drain                 time.Duration // for open transactions once Serve is cancelled; 10 s. Over it: 421, and over it once more the connection is closed.
 }
@@ -132,13 +146,44 @@ type Config struct {
 	// NewSummarizer makes what computes a message's summary from its bytes.
 	NewSummarizer func() Summarizer
 
+	// Checks judge each message; nil: none are made.
+	Checks Checks
+	// SpoolDir is where large messages lie while they are judged; "": the system's folder for temporary files.
+	SpoolDir string
+
 	Limits Limits
-	// MaxRecipients, when set, is asked for each message in the place of Limits.Recipients, so that it can follow a setting.
-	MaxRecipients func() int
+	// MaxRecipients and MaxMessageBytes, when set, are asked for each message in the place of the Limits, so that they can follow a setting.
+	MaxRecipients   func() int
+	MaxMessageBytes func() int64
+	// TrustedNetworks are clients of MX that may send to any domain without a login, and whose messages are repaired rather than refused:
+	// printers, monitoring. Asked for with each connection; nil: none.
+	TrustedNetworks func() []netip.Prefix
+	// VerifyForUsers is whether VRFY tells users who logged in what it knows; nil: it does not.
+	VerifyForUsers func() bool
+	// GreetDelay is how long a stranger waits for the greeting of MX; one that does not wait is not served. Loopback and trusted networks do not
+	// wait. Nil, or 0: nobody does.
+	GreetDelay func() time.Duration
+	// AccountRate counts the recipients of an account's messages, AddressRate the messages of strangers by their address. Over it: 450. Nil: no
+	// limit.
+	AccountRate, AddressRate Rate
 
 	Metrics *Metrics         // nil: none
 	Logger  *slog.Logger     // nil: none
 	Now     func() time.Time // nil: time.Now; the dates of messages, not deadlines
+}
+
+func (c *Config) maxRecipients() int {
+	if c.MaxRecipients != nil {
+		return max(c.MaxRecipients(), 100) // RFC 5321 §4.5.3.1.8
+	}
+	return c.Limits.Recipients
+}
+
+func (c *Config) maxMessageBytes() int64 {
+	if c.MaxMessageBytes != nil {
+		return c.MaxMessageBytes()
+	}
+	return c.Limits.MessageBytes
 }
 
 // Summarizer computes from a message's bytes what readers need often.
@@ -185,6 +230,8 @@ func (l *Limits) fill() {
 	l.Recipients = max(l.Recipients, 100)
 	or(&l.HeaderBytes, 1<<20)
 	or(&l.Errors, 25)
+	or(&l.Commands, 1000)
+	or(&l.Unrecognised, 4)
 	or(&l.FailedLogins, 3)
 	or(&l.Hops, 50)
 	or(&l.Command, 5*time.Minute)
@@ -194,6 +241,7 @@ func (l *Limits) fill() {
 	or(&l.Handshake, 30*time.Second)
 	or(&l.Session, 4*time.Hour)
 	or(&l.Lookup, 4*time.Second)
+	or(&l.Check, 10*time.Second)
 	or(&l.Accept, time.Minute)
 	or(&l.Drain, 10*time.Second)
 }

@@ -1,6 +1,9 @@
 package smtpd
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // corrections stand in for replies of the library's own, whose codes or words are not what the RFCs say. Each is known by how it begins.
 var corrections = []struct{ theirs, ours string }{
@@ -35,6 +38,18 @@ var corrections = []struct{ theirs, ours string }{
 	{"221 2.0.0 ", "221 2.0.0 Good bye"},
 }
 
+// capabilities are the last lines of the answer to EHLO, with what the library does not know: whether this is TLS, and limits that change while
+// it runs.
+func (w *wire) capabilities() []string {
+	cfg := &w.srv.cfg
+	var list []string
+	if w.tls != nil {
+		list = append(list, "250-REQUIRETLS") // RFC 8689 §2
+	}
+	return append(list, "250-LIMITS RCPTMAX="+strconv.Itoa(cfg.maxRecipients()), // RFC 9422 §3
+		"250 SIZE "+strconv.FormatInt(cfg.maxMessageBytes(), 10)) // RFC 1870 §4
+}
+
 // corrected is a line of the library's, without its line end, as it goes out.
 func (w *wire) corrected(line string) string {
 	// RFC 5321 §4.1.1.1: the answer to EHLO and HELO begins with the server's name, and has no enhanced code (RFC 2034 §4).
@@ -42,6 +57,9 @@ func (w *wire) corrected(line string) string {
 		if client, ok := strings.CutPrefix(line, hello); ok {
 			return line[:4] + w.srv.cfg.Hostname + " greets " + heloText(client)
 		}
+	}
+	if line == "250 SIZE" { // the last of what EHLO tells
+		return strings.Join(w.capabilities(), "\r\n")
 	}
 	for _, c := range corrections {
 		if strings.HasPrefix(line, c.theirs) {

@@ -1,7 +1,6 @@
 package smtpd
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -21,23 +20,23 @@ func (s *session) Data(_ io.Reader) error {
 	if err == nil {
 		err = placed.whole()
 	}
-	s.note(t, err)
+	s.note(t, placed, err)
 	if err != nil {
 		return replyTo(err)
 	}
-	return reply(250, 2, 6, 0, t.queueID+" delivered")
+	return reply(250, 2, 6, 0, placed.said(t.recipients...))
 }
 
 // LMTPData implements go-smtp's LMTPSession: Data with a reply for each recipient (RFC 2033 §4.2).
 func (s *session) LMTPData(_ io.Reader, status gosmtp.StatusCollector) error {
 	t := s.mail
 	placed, err := s.receive(t)
-	s.note(t, err)
+	s.note(t, placed, err)
 	if err != nil {
 		return replyTo(err) // for every recipient
 	}
 	for _, rcpt := range t.recipients {
-		answer := reply(250, 2, 6, 0, t.queueID+" delivered")
+		answer := reply(250, 2, 6, 0, placed.said(rcpt))
 		if err := placed.of(rcpt); err != nil {
 			answer = replyTo(err)
 		}
@@ -47,14 +46,16 @@ func (s *session) LMTPData(_ io.Reader, status gosmtp.StatusCollector) error {
 }
 
 // note logs and counts what became of a message.
-func (s *session) note(t *transaction, err error) {
+func (s *session) note(t *transaction, p *placement, err error) {
 	s.srv.cfg.Metrics.Messages.WithLabelValues(s.srv.cfg.Mode.String(), result(err)).Inc()
 	switch {
 	case t == nil:
 	case err != nil:
 		s.w.log.Info("message not taken", "msg", t.queueID, "remote", s.w.remote, "err", err)
+	case p.again:
+		s.w.log.Info("message sent again", "msg", p.queueID, "remote", s.w.remote, "recipients", len(t.recipients))
 	default:
-		s.w.log.Info("message taken", "msg", t.queueID, "remote", s.w.remote, "recipients", len(t.recipients))
+		s.w.log.Info("message taken", "msg", t.queueID, "remote", s.w.remote, "recipients", len(t.recipients), "queued", len(p.queued))
 	}
 }
 
@@ -62,7 +63,10 @@ func (s *session) note(t *transaction, err error) {
 func (s *session) receive(t *transaction) (*placement, error) {
 	body := s.w.body()
 	placed, err := s.accept(t, body)
-	body.finish(s.srv.cfg.Limits.MessageBytes)
+	if err == nil {
+		s.w.commands = 0
+	}
+	body.finish(s.srv.cfg.maxMessageBytes())
 	return placed, err
 }
 
@@ -71,62 +75,55 @@ func (s *session) accept(t *transaction, body io.Reader) (*placement, error) {
 	if err := s.srv.cfg.Store.Ready(); err != nil {
 		return nil, err
 	}
+	if err := s.charge(t); err != nil {
+		return nil, err
+	}
+	m, err := s.open(t, body)
+	if err != nil {
+		return nil, err
+	}
+	end, err := s.judge(m)
+	defer end()
+	if err != nil {
+		return nil, err
+	}
+	// RFC 5321 §4.4: Return-Path is the first line.
+	trace := s.trace(m)
+	m.top = trace.returnPath() + m.verdict + trace.received() + m.top
+	return s.store(m)
+}
+
+// store has the message kept, and proposes it.
+func (s *session) store(m *incoming) (*placement, error) {
 	up, err := s.srv.cfg.Store.NewBody()
 	if err != nil {
 		return nil, err
 	}
 	defer up.Abort() // does nothing after AddMessage
 	summary := s.srv.cfg.NewSummarizer()
-	err = s.copyMessage(t, io.MultiWriter(up, summary), body)
-	if err != nil {
+	if err := m.writeTo(io.MultiWriter(up, summary)); err != nil {
 		return nil, err
 	}
 	sum, err := summary.Finish()
 	if err != nil {
 		return nil, fmt.Errorf("summarise the message: %w", err)
 	}
-	return s.place(t, up, sum)
-}
-
-// copyMessage writes our trace and the client's message.
-func (s *session) copyMessage(t *transaction, w io.Writer, body io.Reader) error {
-	cfg := s.srv.cfg
-	// Strangers get no repairs: a message whose lines we read otherwise than the next server does is how mail is smuggled.
-	sized := &sizeLimit{r: body, left: cfg.Limits.MessageBytes}
-	r := bufio.NewReaderSize(newLineEnds(sized, cfg.Mode != MX), 16<<10)
-	h, err := readHead(r, cfg.Limits.HeaderBytes)
-	long := errors.Is(err, errHeaderSize)
-	if err != nil && !(long && !cfg.Mode.submits()) {
-		return err // an overlong header is the sender's affair, but that of a submission must be read whole
-	}
-	if h.count("received") > cfg.Limits.Hops {
-		return errLoop
-	}
-	now := cfg.Now()
-	top := s.trace(t, now).header()
-	if cfg.Mode.submits() {
-		added, err := s.submit(h, t, now)
-		if err != nil {
-			return err
-		}
-		top += added
-	}
-	if _, err := io.WriteString(w, top); err != nil {
-		return err
-	}
-	if err := h.writeTo(w); err != nil {
-		return err
-	}
-	_, err = io.Copy(w, r)
-	return err
+	return s.place(m, up, sum)
 }
 
 // place proposes the message.
-func (s *session) place(t *transaction, up Body, summary []byte) (*placement, error) {
-	p, targets := s.targets(t)
+func (s *session) place(m *incoming, up Body, summary []byte) (*placement, error) {
+	msg := &storepb.AddMessage{Summary: summary, QueueId: m.t.queueID, EnvelopeFrom: m.t.from.String(), Envelope: m.envelope(), ResendKey: m.resendKey(), Origin: s.origin(m)}
+	p := &placement{queueID: m.t.queueID, later: m.later}
+	if m.later {
+		msg.Queued = m.t.unjudged(m.held)
+	} else {
+		sorted := s.sort(m)
+		msg.Targets, msg.Queued = sorted.targets, sorted.queued
+		p.sorter = *sorted
+	}
 	ctx, cancel := context.WithTimeout(s.w.base, s.srv.cfg.Limits.Accept)
 	defer cancel()
-	msg := &storepb.AddMessage{Summary: summary, Targets: targets, QueueId: t.queueID, EnvelopeFrom: t.from.String()}
 	res, err := s.srv.cfg.Store.AddMessage(ctx, up, msg)
 	if err != nil {
 		if ctx.Err() != nil && !errors.Is(err, store.ErrUnavailable) {
@@ -135,44 +132,8 @@ func (s *session) place(t *transaction, up Body, summary []byte) (*placement, er
 		return nil, err
 	}
 	p.placed = res.GetPlaced()
+	if id := res.GetQueueId(); id != "" {
+		p.queueID, p.again = id, true
+	}
 	return p, nil
-}
-
-// targets lists the accounts that get the message, each once, in the mailbox that the first of its addresses names.
-func (s *session) targets(t *transaction) (*placement, []*storepb.Target) {
-	p := &placement{index: map[store.AccountID]int{}}
-	now := s.srv.cfg.Now()
-	_, offset := now.Zone()
-	var targets []*storepb.Target
-	for _, rcpt := range t.recipients {
-		for _, box := range rcpt.boxes {
-			if _, ok := p.index[box.Account]; ok {
-				continue
-			}
-			p.index[box.Account] = len(targets)
-			targets = append(targets, &storepb.Target{Account: uint64(box.Account), Mailbox: uint64(box.Mailbox),
-				InternalDateUnix: now.Unix(), InternalDateZone: int32(offset / 60)})
-		}
-	}
-	// One reply must speak for all recipients unless this is LMTP, and none may miss the message after a 250. So the quota binds where a
-	// refusal can be told; for several recipients it was looked at with each RCPT, and what arrives meanwhile goes over it by that much.
-	for _, target := range targets {
-		target.EnforceQuota = s.srv.cfg.Mode == LMTP || len(targets) == 1
-	}
-	return p, targets
-}
-
-// sizeLimit ends a body that is too large.
-type sizeLimit struct {
-	r    io.Reader
-	left int64
-}
-
-// Read implements io.Reader.
-func (l *sizeLimit) Read(b []byte) (int, error) {
-	n, err := l.r.Read(b)
-	if l.left -= int64(n); l.left < 0 {
-		return 0, store.ErrTooLarge
-	}
-	return n, err
 }

@@ -27,7 +27,8 @@ type fakeStore struct {
 	codes    map[uint64]uint32 // of targets, by account
 	hold     chan struct{}     // when set, AddMessage waits for it
 	aborted  int
-	room     int // of each body in bytes; 0: no limit
+	room     int    // of each body in bytes; 0: no limit
+	earlier  string // queue id under which the message was taken before
 }
 
 type fakeMessage struct {
@@ -89,7 +90,7 @@ func (s *fakeStore) AddMessage(ctx context.Context, body Body, msg *storepb.AddM
 		return nil, s.addErr
 	}
 	s.messages = append(s.messages, fakeMessage{raw: bytes.Clone(b.Bytes()), msg: msg})
-	res := &storepb.Result{}
+	res := &storepb.Result{QueueId: s.earlier}
 	for _, t := range msg.Targets {
 		res.Placed = append(res.Placed, &storepb.PlacedMessage{Account: t.Account, Code: s.codes[t.Account]})
 	}
@@ -117,6 +118,15 @@ var fakeAccounts = map[string][]store.AccountID{
 	"postmaster@example.test": {1},
 	"jörg@example.test":       {4},
 	"an@ví-dụ.test":           {4},
+	"away@example.test":       {5}, // suspended
+	"list@example.test":       {1, 2},
+}
+
+// fakeForwards are addresses that lead elsewhere.
+var fakeForwards = map[string][]string{
+	"forward@example.test": {"f@elsewhere.example"},
+	"list@example.test":    {"f@elsewhere.example", "g@refused.example"},
+	"refused@example.test": {"g@refused.example"},
 }
 
 func (d *fakeDirectory) Resolve(_ context.Context, a smtp.Address) ([]state.Recipient, error) {
@@ -136,14 +146,27 @@ func (d *fakeDirectory) Resolve(_ context.Context, a smtp.Address) ([]state.Reci
 	if a.Local == "huge" {
 		return nil, store.ErrTooLarge
 	}
+	var list []state.Recipient
+	for _, id := range ids {
+		list = append(list, state.Recipient{Account: id, Address: a.String(), Suspended: id == 5})
+	}
+	for _, address := range fakeForwards[a.Canonical()] {
+		list, ok = append(list, state.Recipient{Address: address, Remote: true}), true
+	}
 	if !ok {
 		return nil, store.ErrNotFound
 	}
-	var list []state.Recipient
-	for _, id := range ids {
-		list = append(list, state.Recipient{Account: id, Address: a.String()})
-	}
 	return list, nil
+}
+
+func (d *fakeDirectory) Elsewhere(_ context.Context, a smtp.Address) error {
+	switch a.Domain {
+	case "refused.example":
+		return errors.New("mail to refused.example is refused by a route")
+	case "unknown.example":
+		return store.ErrUnavailable
+	}
+	return nil
 }
 
 func (d *fakeDirectory) Postmaster(context.Context) ([]state.Recipient, error) {

@@ -101,6 +101,16 @@ func (h *head) values(name string) []string {
 	return list
 }
 
+// ascii tells whether no field holds a byte above 127.
+func (h *head) ascii() bool {
+	for _, f := range h.fields {
+		if !ascii(string(f.raw)) {
+			return false
+		}
+	}
+	return true
+}
+
 // remove drops the fields of a name.
 func (h *head) remove(name string) {
 	kept := h.fields[:0]

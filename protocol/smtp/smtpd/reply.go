@@ -19,7 +19,9 @@ var (
 	errBareLineEnd = errors.New("a line end that is not CRLF, or a NUL")
 	errHeaderSize  = errors.New("header too large")
 	errLoop        = errors.New("too many Received fields")
+	errAliasLoop   = errors.New("an alias passed the message on before")
 	errBody        = errors.New("the body did not arrive whole")
+	errRate        = errors.New("too many messages or recipients lately")
 	errNoMore      = errors.New("one message cannot carry this recipient as well")
 	errGroupSize   = errors.New("an address that leads to more mailboxes than one message can carry")
 )
@@ -36,6 +38,8 @@ var replies = []struct {
 	{errBareLineEnd, reply(550, 5, 6, 0, "Message has a bare CR, a bare LF or a NUL; lines end with CR LF (RFC 5321 2.3.8)")},
 	{errHeaderSize, reply(552, 5, 3, 4, "Message header is too large")},
 	{errLoop, reply(554, 5, 4, 6, "Mail loop: too many Received header fields")},
+	{errRate, reply(450, 4, 7, 1, "Too much mail from you in too short a time, try again later")},
+	{errAliasLoop, reply(554, 5, 4, 6, "Mail loop: an alias here passed this message on before")},
 	{errNoMore, reply(452, 4, 5, 3, "Too many recipients, send the rest in a further message")}, // RFC 5321 §4.5.3.1.10; sayNoMore
 	{errGroupSize, reply(550, 5, 5, 3, "This address leads to more mailboxes than one message can reach; its group must be split")},
 	{ErrNotLocal, reply(550, 5, 7, 1, "Relay access denied")},

@@ -46,6 +46,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	base := context.WithoutCancel(ctx)
 	plain := s.library(s.cfg.TLS, s.cfg.AllowPlainAuth)
 	secure := s.library(nil, true)
+	secure.EnableREQUIRETLS = true // RFC 8689 §2: only under TLS
 	s.mu.Lock()
 	if s.plain != nil {
 		s.mu.Unlock()
@@ -75,9 +76,10 @@ func (s *Server) library(offer *tls.Config, auth bool) *gosmtp.Server {
 	srv := gosmtp.NewServer(gosmtp.BackendFunc(s.newSession))
 	srv.Domain = s.cfg.Hostname
 	srv.LMTP = s.cfg.Mode == LMTP
-	srv.MaxMessageBytes = s.cfg.Limits.MessageBytes
 	srv.MaxLineLength = maxCommandBytes + 1
 	srv.EnableSMTPUTF8 = true
+	srv.EnableDSN = true
+	srv.EnableBINARYMIME = true
 	srv.TLSConfig = offer
 	srv.AllowInsecureAuth = auth
 	srv.ErrorLog = slog.NewLogLogger(s.cfg.Logger.With("pkg", "smtpd").Handler(), slog.LevelWarn)
@@ -171,6 +173,7 @@ func (s *Server) implicitTLS(conn net.Conn) bool {
 func (s *Server) greet(w *wire) {
 	side := &side{wire: w}
 	w.current = side
+	w.trusted = s.trusts(w.remote)
 	to := s.plain
 	if s.implicitTLS(w.conn) {
 		conn, ok := w.conn.(*tls.Conn)
@@ -191,6 +194,9 @@ func (s *Server) greet(w *wire) {
 		w.log.Info("connection refused", "remote", w.remote, "reason", "not ready", "err", err)
 		w.say("421 4.3.2 " + s.cfg.Hostname + " Not accepting mail just now, try again later")
 		_ = w.close()
+		return
+	}
+	if s.early(w) {
 		return
 	}
 	if !to.put(side) {

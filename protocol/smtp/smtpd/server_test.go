@@ -35,6 +35,12 @@ type rig struct {
 
 func start(t *testing.T, mode Mode, change func(*Config)) *rig {
 	t.Helper()
+	return startOn(t, mode, func(l net.Listener) net.Listener { return l }, change)
+}
+
+// startOn is start with a listener that is wrapped.
+func startOn(t *testing.T, mode Mode, wrap func(net.Listener) net.Listener, change func(*Config)) *rig {
+	t.Helper()
 	r := &rig{t: t, store: &fakeStore{codes: map[uint64]uint32{}}, dir: &fakeDirectory{full: map[store.AccountID]bool{3: true}}, done: make(chan error, 1)}
 	cfg := Config{Mode: mode, Hostname: "mx.example.test", Node: "n1", TLS: serverTLS(t), AllowPlainAuth: true, Store: r.store, Resolver: r.dir, Auth: r.dir,
 		NewSummarizer: func() Summarizer { return &fakeSummary{} },
@@ -52,7 +58,7 @@ func start(t *testing.T, mode Mode, change func(*Config)) *rig {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	r.srv, r.addr, r.stop = srv, l.Addr().String(), cancel
-	go func() { r.done <- srv.Serve(ctx, l) }()
+	go func() { r.done <- srv.Serve(ctx, wrap(l)) }()
 	t.Cleanup(func() {
 		cancel()
 		select {
@@ -66,6 +72,17 @@ func start(t *testing.T, mode Mode, change func(*Config)) *rig {
 		}
 	})
 	return r
+}
+
+// admitted waits until so many connections are open.
+func (r *rig) admitted(n int) {
+	r.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); len(r.srv.open()) != n; {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("%d connections are open, want %d", len(r.srv.open()), n)
+		}
+		<-time.After(time.Millisecond)
+	}
 }
 
 // client is a plain connection to a rig.

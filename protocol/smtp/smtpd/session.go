@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	gosmtp "github.com/emersion/go-smtp"
 
 	"github.com/quorumail/quorumail/protocol/smtp"
 	"github.com/quorumail/quorumail/store"
-	"github.com/quorumail/quorumail/store/state"
 )
 
 // session is what a client has said since its greeting. go-smtp calls it from one goroutine at a time.
@@ -25,33 +25,17 @@ type session struct {
 	mail *transaction // nil: none under way
 }
 
-// transaction is a message under way (RFC 5321 §3.3).
-type transaction struct {
-	queueID    string
-	from       smtp.Address // null for <>
-	size       int64        // as announced; 0: not
-	utf8       bool
-	recipients []recipient
-	boxes      int // behind all recipients together. Invariant: at most state.MaxTargets.
-}
-
-// recipient is one that was accepted.
-type recipient struct {
-	name    string // as the library has it, which asks by this name (LMTP)
-	address smtp.Address
-	boxes   []state.Recipient // who gets its mail
-}
-
 func (s *Server) newSession(c *gosmtp.Conn) (gosmtp.Session, error) {
 	side, ok := c.Conn().(*side)
 	if !ok {
 		return nil, fmt.Errorf("smtpd: a connection of type %T", c.Conn())
 	}
-	return &session{srv: s, w: side.wire, helo: c.Hostname()}, nil
+	side.session = &session{srv: s, w: side.wire, helo: c.Hostname()}
+	return side.session, nil
 }
 
 // Reset implements go-smtp's Session: RSET, or the end of a transaction.
-func (s *session) Reset() { s.mail = nil }
+func (s *session) Reset() { s.mail, s.w.binaryMail = nil, false }
 
 // Logout implements go-smtp's Session.
 func (s *session) Logout() error { s.mail = nil; return nil }
@@ -76,11 +60,12 @@ func (s *session) ready() error {
 
 // Mail implements go-smtp's Session: MAIL. The sender is what the wire read, not what the library made of it.
 func (s *session) Mail(_ string, opts *gosmtp.MailOptions) error {
-	t := &transaction{queueID: newQueueID(s.srv.cfg.Now()), size: opts.Size, utf8: opts.UTF8}
+	t := newTransaction(newQueueID(s.srv.cfg.Now()), opts)
+	t.binary = s.w.binary
 	if err := s.sender(t, s.w.path); err != nil {
-		return err
+		return replyTo(err)
 	}
-	s.mail = t
+	s.mail, s.w.binaryMail = t, t.binary
 	s.w.instead("250 2.1.0 Sender ok")
 	return nil
 }
@@ -92,8 +77,17 @@ func (s *session) sender(t *transaction, path smtp.Address) error {
 	case s.srv.cfg.Mode.submits() && !s.authed:
 		return reply(530, 5, 7, 0, "Authentication required") // RFC 4954 §6
 	}
+	if t.size > s.srv.cfg.maxMessageBytes() {
+		return store.ErrTooLarge // RFC 1870 §6.1
+	}
+	if len(t.envid) > maxEnvidBytes {
+		return reply(501, 5, 5, 4, "ENVID is too long")
+	}
 	if err := s.ready(); err != nil {
 		return err
+	}
+	if rate := s.srv.cfg.AddressRate; rate != nil && s.stranger() && !rate.Room(s.client(), 1) {
+		return errRate
 	}
 	if path.IsNull() {
 		return nil
@@ -107,6 +101,27 @@ func (s *session) sender(t *transaction, path smtp.Address) error {
 	t.from = path
 	if s.authed {
 		return s.owns(t.from, "envelope sender")
+	}
+	return nil
+}
+
+// stranger is whether nobody vouches for this client.
+func (s *session) stranger() bool { return s.srv.cfg.Mode == MX && !s.w.trusted }
+
+// client is what a stranger's messages are counted by.
+func (s *session) client() string { return prefixOf(s.w.remote).String() }
+
+// account is what a user's recipients are counted by.
+func (s *session) account() string { return strconv.FormatUint(uint64(s.who.Account), 10) }
+
+// charge counts the message, or refuses it: its sender has sent too much lately.
+func (s *session) charge(t *transaction) error {
+	cfg := &s.srv.cfg
+	switch {
+	case s.authed && cfg.AccountRate != nil && !cfg.AccountRate.Take(s.account(), len(t.recipients)):
+		return errRate
+	case s.stranger() && cfg.AddressRate != nil && !cfg.AddressRate.Take(s.client(), 1):
+		return errRate
 	}
 	return nil
 }
@@ -130,100 +145,6 @@ func (s *session) owns(a smtp.Address, what string) error {
 		return reply(553, 5, 7, 1, "The "+what+" is not an address of "+s.who.Address)
 	}
 	return nil
-}
-
-// Rcpt implements go-smtp's Session: RCPT.
-func (s *session) Rcpt(name string, _ *gosmtp.RcptOptions) error {
-	err := s.recipient(name, s.w.path)
-	s.srv.cfg.Metrics.Recipients.WithLabelValues(s.srv.cfg.Mode.String(), result(err)).Inc()
-	if err != nil {
-		s.w.log.Info("recipient refused", "msg", s.queueID(), "recipient", s.w.path, "err", err)
-		return replyTo(err)
-	}
-	s.w.instead("250 2.1.5 Recipient ok")
-	return nil
-}
-
-func (s *session) recipient(name string, path smtp.Address) error {
-	t := s.mail
-	if t == nil {
-		return reply(503, 5, 5, 1, "MAIL comes first")
-	}
-	if len(t.recipients) >= s.maxRecipients() {
-		return errNoMore
-	}
-	if err := s.ready(); err != nil {
-		return err
-	}
-	boxes, err := s.resolve(path, t.utf8)
-	if err != nil {
-		return err
-	}
-	if len(boxes) == 0 {
-		return store.ErrNotFound
-	}
-	switch {
-	case len(boxes) > state.MaxTargets:
-		return errGroupSize
-	case t.boxes+len(boxes) > state.MaxTargets:
-		return errNoMore
-	}
-	if err := s.room(boxes, t.size); err != nil {
-		return err
-	}
-	t.boxes += len(boxes)
-	t.recipients = append(t.recipients, recipient{name: name, address: path, boxes: boxes})
-	return nil
-}
-
-func (s *session) resolve(path smtp.Address, utf8 bool) ([]state.Recipient, error) {
-	if err := s.plain(utf8); err != nil {
-		return nil, err
-	}
-	ctx, cancel := s.lookup()
-	defer cancel()
-	switch {
-	case path.IsNull():
-		return nil, reply(501, 5, 1, 3, "A recipient is needed")
-	case path.Domain == "":
-		return s.srv.cfg.Resolver.Postmaster(ctx)
-	}
-	boxes, err := s.srv.cfg.Resolver.Resolve(ctx, path)
-	if errors.Is(err, ErrNotLocal) && s.srv.cfg.Mode.submits() {
-		return nil, reply(550, 5, 4, 4, "No route to that domain: this site delivers to its own domains only")
-	}
-	if errors.Is(err, store.ErrTooLarge) {
-		return nil, errGroupSize
-	}
-	return boxes, err
-}
-
-// room is whether any of the recipient's accounts has room: a full member of a group does not stop the others' mail.
-func (s *session) room(boxes []state.Recipient, size int64) error {
-	ctx, cancel := s.lookup()
-	defer cancel()
-	var full error
-	for _, b := range boxes {
-		err := s.srv.cfg.Resolver.Room(ctx, b.Account, size)
-		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, store.ErrOverQuota):
-			return err
-		}
-		full = err
-	}
-	if full != nil {
-		return reply(452, 4, 2, 2, "Mailbox is full")
-	}
-	return nil
-}
-
-func (s *session) maxRecipients() int {
-	if s.srv.cfg.MaxRecipients != nil {
-		return max(s.srv.cfg.MaxRecipients(), 100) // RFC 5321 §4.5.3.1.8
-	}
-	return s.srv.cfg.Limits.Recipients
 }
 
 func (s *session) queueID() string {

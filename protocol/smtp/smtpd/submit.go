@@ -6,33 +6,39 @@ import (
 	"mime"
 	"net/mail"
 	"strings"
-	"time"
 
 	"github.com/quorumail/quorumail/protocol/smtp"
 )
 
-// submit makes a user's message fit for the world (RFC 6409 §6, §8): its authors must be the user, Bcc does not leave, and what is missing
-// is added. It changes h and returns the fields to put above it.
-func (s *session) submit(h *head, t *transaction, now time.Time) (string, error) {
+// submit makes a user's message fit for the world (RFC 6409 §6): its authors must be the user, and Bcc does not leave.
+func (s *session) submit(m *incoming) error {
+	h := m.head
 	authors, err := senders(h)
 	if err != nil {
-		return "", err
+		return err
 	}
 	for _, a := range authors {
 		if err := s.owns(a, "From"); err != nil {
-			return "", err
+			return err
 		}
 	}
 	h.remove("bcc")
 	h.remove("resent-bcc")
+	h.remove("return-path") // RFC 5321 §4.4: it is added at final delivery
+	return nil
+}
+
+// missing are the fields that every message has, and this one has not (RFC 6409 §8). Messages of other servers are left as they are.
+func (s *session) missing(m *incoming) string {
 	var added strings.Builder
-	if h.count("message-id") == 0 {
-		fmt.Fprintf(&added, "Message-ID: <%s.%s@%s>\r\n", t.queueID, newQueueID(now), s.srv.cfg.Hostname)
+	if m.head.count("message-id") == 0 {
+		m.messageID = fmt.Sprintf("<%s.%s@%s>", m.t.queueID, newQueueID(m.now), s.srv.cfg.Hostname)
+		added.WriteString("Message-ID: " + m.messageID + "\r\n")
 	}
-	if h.count("date") == 0 {
-		fmt.Fprintf(&added, "Date: %s\r\n", now.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
+	if m.head.count("date") == 0 {
+		fmt.Fprintf(&added, "Date: %s\r\n", m.now.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
 	}
-	return added.String(), nil
+	return added.String()
 }
 
 // addresses reads address lists. Names in charsets that are not known here are left as they are: only the addresses matter.
@@ -80,12 +86,14 @@ func quoteLocal(address string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(local) + `"` + address[at:]
 }
 
-// trace is the session's part of a message's Received field. RFC 6531 §3.7.3: only a message that came with SMTPUTF8 may have UTF-8 in it.
-func (s *session) trace(t *transaction, now time.Time) trace {
+// trace is the session's part of a message's Received field. RFC 6531 §3.7.3: only a message that needs
+// SMTPUTF8 may have UTF-8 in it, or it would need it from then on.
+func (s *session) trace(m *incoming) trace {
+	t := m.t
 	tr := trace{Helo: s.helo, Remote: s.w.remote, Hostname: s.srv.cfg.Hostname, Node: s.srv.cfg.Node, TLS: s.w.tls,
-		LMTP: s.srv.cfg.Mode == LMTP, Plain: s.w.plainHelo, Authed: s.authed, UTF8: t.utf8, QueueID: t.queueID, From: t.from.Wire(t.utf8), Date: now}
+		LMTP: s.srv.cfg.Mode == LMTP, Plain: s.w.plainHelo, Authed: s.authed, UTF8: t.utf8, QueueID: t.queueID, From: t.from.Wire(m.utf8), Date: m.now}
 	if len(t.recipients) == 1 {
-		tr.For = t.recipients[0].address.Wire(t.utf8)
+		tr.For = t.recipients[0].address.Wire(m.utf8)
 	}
 	return tr
 }

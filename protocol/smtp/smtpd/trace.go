@@ -25,10 +25,12 @@ type trace struct {
 	Date     time.Time
 }
 
-// header is Return-Path and Received, as they stand above the message at final delivery.
-func (t trace) header() string {
+// returnPath is the field for the final delivery; whoever passes the message on takes it off.
+func (t trace) returnPath() string { return "Return-Path: <" + t.From + ">\r\n" }
+
+// received is the Received field.
+func (t trace) received() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Return-Path: <%s>\r\n", t.From)
 	fmt.Fprintf(&b, "Received: from %s (%s)\r\n", heloText(t.Helo), literal(t.Remote))
 	by := t.Hostname
 	if t.Node != "" {

@@ -53,10 +53,17 @@ type wire struct {
 	readErr   error        // sticky
 	path      smtp.Address // of the last MAIL or RCPT, as the client wrote it
 	pathASCII bool         // it was written without UTF-8
+	binary    bool         // the last MAIL said BODY=BINARYMIME
 	plainHelo bool         // the client said HELO, not EHLO
 	endBody   bool         // the library is owed the end of a body that it did not see
 	current   *side
 	linger    bool // this side ends the connection
+
+	session    *session // of the library's server that serves it now
+	trusted    bool     // a client of a trusted network
+	commands   int      // but for RCPT, since the last message that was taken
+	unknown    int      // commands that were not recognised
+	binaryMail bool     // the message under way is of BODY=BINARYMIME; set by the session
 
 	wmu       sync.Mutex
 	bw        *bufio.Writer
@@ -73,6 +80,7 @@ type wire struct {
 	closing  bool      // end at the next command, the reply is said already
 	authed   bool      // STARTTLS is refused from now on
 	deadline time.Time // of the body under way; zero between bodies
+	greetAt  time.Time // until then the client has to be silent; zero: it may speak
 	expired  bool      // the client is waited for no longer, whatever it is at
 	closed   bool
 }
@@ -120,6 +128,9 @@ func (w *wire) armRead() error {
 	until := now.Add(limits.Command)
 	if end := w.since.Add(limits.Session); end.Before(until) {
 		until = end // also within a line: a byte now and then is no command
+	}
+	if !w.greetAt.IsZero() {
+		until = w.greetAt
 	}
 	if !w.deadline.IsZero() {
 		if until = now.Add(limits.Data); until.After(w.deadline) {
