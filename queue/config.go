@@ -37,6 +37,8 @@ type Sender interface {
 // Message is a message to be sent.
 type Message struct {
 	*storepb.QueueMessage
+	// Summary is what package mime made of it.
+	Summary []byte
 	// Open reads its bytes as they are stored. It may be called more than once.
 	Open func(context.Context) (io.ReadCloser, error)
 }
@@ -73,7 +75,7 @@ type Cluster interface {
 // NoticeWriter writes the notice (RFC 3464) that a sender gets.
 type NoticeWriter interface {
 	// Write writes the whole notice, header and all.
-	Write(w io.Writer, n Notice) error
+	Write(ctx context.Context, w io.Writer, n Notice) error
 }
 
 // Notice is what a sender is to be told of recipients of one message, all of the same kind.

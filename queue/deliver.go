@@ -100,7 +100,7 @@ func (m *Manager) message(id uint64) (*Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Message{QueueMessage: msg, Open: func(ctx context.Context) (io.ReadCloser, error) { return m.cfg.Store.OpenBody(ctx, body) }}, nil
+	return &Message{QueueMessage: msg, Summary: email.Summary, Open: func(ctx context.Context) (io.ReadCloser, error) { return m.cfg.Store.OpenBody(ctx, body) }}, nil
 }
 
 // orphansEvery is how often a Manager looks for attempts that nobody makes.

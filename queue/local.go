@@ -261,7 +261,7 @@ func (m *Manager) tell(ctx context.Context, n Notice) error {
 		if _, err := io.WriteString(w, "Return-Path: <>\r\n"); err != nil {
 			return err
 		}
-		return m.cfg.Notices.Write(w, n)
+		return m.cfg.Notices.Write(ctx, w, n)
 	})
 	if err != nil {
 		return fmt.Errorf("tell the sender of %s: %w", n.Message.QueueId, err)

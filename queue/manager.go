@@ -26,9 +26,9 @@ type Manager struct {
 	leaving  atomic.Bool  // no new work
 	running  atomic.Int64 // jobs
 
-	mu      sync.Mutex
-	hints   []*storepb.QueueEntry // told by the state; guarded by mu
-	missed  bool                  // there was more than hints takes; guarded by mu
+	mu     sync.Mutex
+	hints  []*storepb.QueueEntry // told by the state; guarded by mu
+	missed bool                  // there was more than hints takes; guarded by mu
 
 	// What follows is of the loop of Run alone.
 

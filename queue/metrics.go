@@ -22,7 +22,12 @@ func NewMetrics() *Metrics {
 	}
 }
 
-// Collectors are what is to be registered.
-func (m *Metrics) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.Attempts, m.Notices, m.HandOvers, m.AttemptSeconds}
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, ch) }
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range []prometheus.Collector{m.Attempts, m.Notices, m.HandOvers, m.AttemptSeconds} {
+		c.Collect(ch)
+	}
 }

@@ -17,6 +17,9 @@ import (
 	"github.com/quorumail/quorumail/ops/metrics"
 	"github.com/quorumail/quorumail/protocol/imap/imapd"
 	"github.com/quorumail/quorumail/protocol/smtp/smtpd"
+	"github.com/quorumail/quorumail/queue"
+	"github.com/quorumail/quorumail/queue/remote"
+	"github.com/quorumail/quorumail/queue/route"
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/replica"
 )
@@ -48,10 +51,14 @@ type figures struct {
 	directory *directory.Metrics
 	smtp      *smtpd.Metrics
 	imap      *imapd.Metrics
+	queue     *queue.Metrics
+	dns       *route.Metrics
+	remote    *remote.Metrics
 }
 
 func newFigures() figures {
-	return figures{replica: replica.NewMetrics(), directory: directory.NewMetrics(), smtp: smtpd.NewMetrics(), imap: imapd.NewMetrics()}
+	return figures{replica: replica.NewMetrics(), directory: directory.NewMetrics(), smtp: smtpd.NewMetrics(), imap: imapd.NewMetrics(),
+		queue: queue.NewMetrics(), dns: route.NewMetrics(), remote: remote.NewMetrics()}
 }
 
 func (n *node) listenAdmin() (net.Listener, error) {
@@ -65,7 +72,7 @@ func (n *node) listenAdmin() (net.Listener, error) {
 
 // metricsServer shows the node's figures.
 func (n *node) metricsServer() (*metrics.Server, error) {
-	return metrics.New(metrics.Config{Ready: n.ready, Logger: n.log, Collectors: []prometheus.Collector{n.figures.replica, n.figures.directory, n.figures.smtp, n.figures.imap,
+	return metrics.New(metrics.Config{Ready: n.ready, Logger: n.log, Collectors: []prometheus.Collector{n.figures.replica, n.figures.directory, n.figures.smtp, n.figures.imap, n.figures.queue, n.figures.dns, n.figures.remote,
 		metrics.Bodies(n.blobs.Stats), metrics.State(n.machine.StoreMetrics), metrics.Log(filepath.Join(n.cfg.DataDir, "raft")), metrics.Disk(n.freeBytes, n.cfg.Limits.MinFreeDiskBytes),
 		metrics.Status(func() (admin.Status, error) { return n.status(context.Background(), admin.Empty{}) })}})
 }

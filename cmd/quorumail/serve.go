@@ -81,6 +81,7 @@ type node struct {
 	under     under
 	strangers strangers
 	rates     rates
+	flow      mailflow
 }
 
 // under is what a node stands on. The zero value is the operating system; tests put what they control there.
@@ -318,6 +319,10 @@ func (n *node) run(ctx context.Context, j *joiner) (err error) {
 	start("membership", background, n.members.Run)
 	start("gossip", background, n.talker.Run)
 	start("counts", background, n.shareCounts)
+	if err := n.openMailflow(); err != nil {
+		return err
+	}
+	start("queue", background, n.runMailflow)
 	if n.admin, err = admin.New(n.cfg.DataDir, n.log); err != nil {
 		return err
 	}

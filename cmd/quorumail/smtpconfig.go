@@ -15,7 +15,7 @@ func (n *node) smtpConfig(mode smtpd.Mode, tc *tls.Config) smtpd.Config {
 	lookup := n.directory.Lookup
 	return smtpd.Config{Mode: mode, Hostname: n.cfg.Hostname, Node: n.cfg.Name, TLS: tc, AllowPlainAuth: n.cfg.InsecureLoopbackAuth,
 		Limits: smtpd.Limits{Connections: n.cfg.Limits.MaxConnections}, Store: smtpStore{n.replica}, Resolver: n.directory, Auth: n.directory.SMTPAuth(),
-		SpoolDir: filepath.Join(n.cfg.DataDir, "blobs"), NewSummarizer: newSummarizer,
+		SpoolDir: filepath.Join(n.cfg.DataDir, "blobs"), NewSummarizer: newSummarizer, Checks: &n.flow.checks,
 		MaxRecipients:   func() int { return config.SMTPMaxRecipients.From(lookup) },
 		MaxMessageBytes: func() int64 { return config.SMTPMaxMessageBytes.From(lookup) },
 		TrustedNetworks: func() []netip.Prefix { return config.SMTPTrustedNetworks.From(lookup) },

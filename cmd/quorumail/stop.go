@@ -71,6 +71,7 @@ func (n *node) leave(ctx context.Context, servers map[string]server) {
 	if err := n.cluster.HandOver(ctx); err != nil {
 		n.log.Warn("hand over the lead", "pkg", "main", "err", err)
 	}
+	n.leaveQueue(ctx)
 	n.log.Info("the sessions end", "pkg", "main", "after", time.Since(begin))
 }
 

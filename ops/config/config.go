@@ -3,8 +3,10 @@ package config
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -25,6 +27,8 @@ type Config struct {
 	Log       Log
 	Raft      Raft
 	Limits    Limits
+	DNS       DNS
+	Delivery  Delivery
 }
 
 // Cluster says how the node talks to the others. Addresses are "host:port".
@@ -80,6 +84,33 @@ type Raft struct {
 type Limits struct {
 	MinFreeDiskBytes int64 // below it, no new mail is taken
 	MaxConnections   int   // of each listener
+}
+
+// DNS says who is asked where mail goes.
+type DNS struct {
+	Servers    string // addresses with commas between them; "": those of /etc/resolv.conf
+	Validating string // those of them that check DNSSEC, on a way that nobody can change
+}
+
+// Delivery says how mail leaves for other systems.
+type Delivery struct {
+	Port   int    // where their servers listen: 25
+	Source string // at most one IPv4 and one IPv6 address of this machine; "": the system chooses
+}
+
+// SourceAddrs are the addresses of Source, which was checked.
+func (d Delivery) SourceAddrs() (list []netip.Addr) {
+	for _, s := range List(d.Source) {
+		if a, err := netip.ParseAddr(s); err == nil {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// List splits a value of several words at commas and spaces.
+func List(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 // Load reads and checks a node's configuration file. Relative paths in it are taken from the folder of the file. The error is [Errors]

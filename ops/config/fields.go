@@ -22,6 +22,8 @@ var tables = []struct{ name, doc string }{
 	{"log", "What goes to standard error."},
 	{"raft", "The replicated log."},
 	{"limits", "What protects this node."},
+	{"dns", "Who is asked where mail for other systems goes."},
+	{"delivery", "How mail leaves for other systems."},
 }
 
 var fields = []field{
@@ -65,4 +67,14 @@ var fields = []field{
 	{"limits.min_free_disk", "With less free space than this on the disk of data_dir, the node takes no new mail and still serves what it has.",
 		"1GiB", false, size(func(c *Config) *int64 { return &c.Limits.MinFreeDiskBytes }, 16<<20, 1<<50)},
 	{"limits.max_connections", "Connections of each listener at once.", int64(10_000), false, number(func(c *Config) *int { return &c.Limits.MaxConnections }, 1, 1_000_000)},
+
+	{"dns.servers", "Name servers, with commas between them: \"192.0.2.1, [2001:db8::1]:5353\". \"\": those of /etc/resolv.conf.",
+		"", false, text(func(c *Config) *string { return &c.DNS.Servers }, nameServers)},
+	{"dns.validating", "Those of dns.servers that check DNSSEC and are reached on a way that nobody can change, such as 127.0.0.1. DANE needs one.",
+		"", false, text(func(c *Config) *string { return &c.DNS.Validating }, nameServers)},
+
+	{"delivery.port", "Port at which the mail servers of other domains are reached. Not 25 only in closed networks and for trying things out.",
+		int64(25), false, number(func(c *Config) *int { return &c.Delivery.Port }, 1, 65_535)},
+	{"delivery.source", "Addresses of this machine that mail leaves from: one IPv4, one IPv6 or one of each, with a comma between them. \"\": the system chooses.",
+		"", false, text(func(c *Config) *string { return &c.Delivery.Source }, sourceAddresses)},
 }

@@ -51,6 +51,11 @@ var (
 	AuthMaxDelay = durationSetting("auth.max_delay", 15*time.Minute, time.Second, 24*time.Hour,
 		"Longest that such an address has to wait before its next try for that account.")
 
+	QueueMaxAge = durationSetting("queue.max_age", 5*day, time.Hour, 30*day,
+		"How long delivery is tried before a message is returned to its sender.")
+	QueueWarnAfter = durationSetting("queue.warn_after", 4*time.Hour, 0, 30*day,
+		"How long a message waits before its sender is told that it is delayed. 0 switches it off.")
+
 	TraceKeepDays = intSetting(store.SettingTraceDays, store.DefaultTraceDays, 1, 3650,
 		"Days for which it can be asked what became of a message (\"quorumail trace\").")
 
@@ -67,7 +72,7 @@ func Settings() []Setting {
 		AccountQuotaBytes.Setting, AccountQuotaMessages.Setting,
 		AuthArgon2Memory.Setting, AuthArgon2Passes.Setting, AuthSCRAMIterations.Setting, AuthMinPasswordLength.Setting,
 		AuthRememberLogins.Setting, AuthFreeFailures.Setting, AuthMaxDelay.Setting,
-		TraceKeepDays.Setting, DeliveryPlusSeparator.Setting,
+		QueueMaxAge.Setting, QueueWarnAfter.Setting, TraceKeepDays.Setting, DeliveryPlusSeparator.Setting,
 	}
 	slices.SortFunc(all, func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
 	return all

@@ -115,6 +115,37 @@ func hostName(s string) error {
 	return nil
 }
 
+func nameServers(s string) error {
+	for _, one := range List(s) {
+		if _, err := netip.ParseAddrPort(one); err == nil {
+			continue
+		}
+		if _, err := netip.ParseAddr(strings.Trim(one, "[]")); err != nil {
+			return fmt.Errorf("%q is no address of a name server: use one such as \"192.0.2.1\" or \"[2001:db8::1]:5353\"", one)
+		}
+	}
+	return nil
+}
+
+func sourceAddresses(s string) error {
+	var four, six int
+	for _, one := range List(s) {
+		a, err := netip.ParseAddr(one)
+		switch {
+		case err != nil || a.IsUnspecified():
+			return fmt.Errorf("%q is no address of this machine: use one such as \"192.0.2.1\" or \"2001:db8::1\"", one)
+		case a.Unmap().Is4():
+			four++
+		default:
+			six++
+		}
+	}
+	if four > 1 || six > 1 {
+		return errors.New("at most one IPv4 and one IPv6 address can be given")
+	}
+	return nil
+}
+
 func filePath(s string) error {
 	if s == "" || strings.ContainsRune(s, 0) {
 		return errors.New("a path is needed here")

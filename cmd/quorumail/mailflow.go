@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorumail/quorumail/cluster/gossip"
+	"github.com/quorumail/quorumail/ops/config"
+	"github.com/quorumail/quorumail/protocol/smtp"
+	"github.com/quorumail/quorumail/protocol/smtp/smtpd"
+	"github.com/quorumail/quorumail/queue"
+	"github.com/quorumail/quorumail/queue/remote"
+	"github.com/quorumail/quorumail/queue/route"
+	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/replica"
+	"github.com/quorumail/quorumail/store/state"
+	"github.com/quorumail/quorumail/store/storepb"
+)
+
+// mailflow is how mail leaves this node.
+type mailflow struct {
+	queue   *queue.Manager
+	client  *remote.Client
+	dns     *route.DNS
+	routes  atomic.Pointer[route.Table]
+	checks  checks
+	stopped chan struct{} // closed when the queue has ended
+}
+
+// openMailflow joins the queue to the state, to the DNS and to the network.
+func (n *node) openMailflow() (err error) {
+	f := &n.flow
+	f.stopped = make(chan struct{})
+	f.dns, err = route.New(route.Config{Servers: config.List(n.cfg.DNS.Servers), Validating: config.List(n.cfg.DNS.Validating), Logger: n.log, Metrics: n.figures.dns})
+	if err != nil {
+		return err
+	}
+	router, err := route.NewRouter(route.RouterConfig{Resolver: f.dns, Table: n.routeTable, Self: n.self, Port: uint16(n.cfg.Delivery.Port)})
+	if err != nil {
+		return err
+	}
+	f.client, err = remote.New(remote.Config{Hostname: n.cfg.Hostname, LocalAddrs: n.cfg.Delivery.SourceAddrs(), Logger: n.log, Metrics: n.figures.remote})
+	if err != nil {
+		return err
+	}
+	f.queue, err = queue.New(queue.Config{Self: store.ServerID(n.id.ID), Store: queueStore{n.replica}, Sender: &queue.Mail{Router: router, Client: f.client},
+		Resolver: queueResolver{n}, Judge: &f.checks, Cluster: workers{n}, Notices: queue.Notices{Hostname: n.cfg.Hostname, From: n.postmaster}, Policy: n.queuePolicy, Metrics: n.figures.queue, Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.readRules()
+	n.replica.OnQueued(f.queue.Queued)
+	n.replica.OnRules(n.readRules)
+	return nil
+}
+
+// runMailflow works on this node's queue until ctx ends.
+func (n *node) runMailflow(ctx context.Context) error {
+	defer close(n.flow.stopped)
+	defer n.flow.client.Close()
+	return n.flow.queue.Run(ctx)
+}
+
+func (n *node) queuePolicy() queue.Policy {
+	p := queue.Policy{MaxAge: config.QueueMaxAge.From(n.directory.Lookup), WarnAfter: config.QueueWarnAfter.From(n.directory.Lookup)}
+	if p.WarnAfter == 0 {
+		p.WarnAfter = -1
+	}
+	return p
+}
+
+// readRules follows the replicated rules and routes. It is told where commands are applied, and reads them elsewhere.
+func (n *node) readRules() {
+	v := n.replica.View()
+	defer v.Close()
+	if err := errors.Join(n.readRoutes(v), n.flow.checks.read(v)); err != nil {
+		n.log.Error("read the rules and routes", "pkg", "main", "err", err)
+	}
+}
+
+func (n *node) readRoutes(v *state.View) error {
+	records, err := v.Routes()
+	if err != nil {
+		return err
+	}
+	var rules []route.Rule
+	for _, r := range records {
+		rule, err := n.routeRule(r)
+		if err != nil {
+			return fmt.Errorf("route of %s: %w", r.Domain, err)
+		}
+		rules = append(rules, rule)
+	}
+	table, err := route.NewTable(rules)
+	if err != nil {
+		return err
+	}
+	n.flow.routes.Store(&table)
+	return nil
+}
+
+// routeRule is a route as the router has it.
+func (n *node) routeRule(r *storepb.DomainRoute) (route.Rule, error) {
+	host, port := r.Hosts, uint16(0)
+	if h, p, err := net.SplitHostPort(r.Hosts); err == nil {
+		number, err := strconv.ParseUint(p, 10, 16)
+		if err != nil {
+			return route.Rule{}, fmt.Errorf("the port %q: %w", p, err)
+		}
+		host, port = h, uint16(number)
+	}
+	return route.Rule{Domain: r.Domain, Kind: route.Kind(r.Kind), TLS: route.TLS(r.Tls), Host: host, Port: port, Username: r.Username, Password: route.Secret(r.Password), Text: r.Text}, nil
+}
+
+func (n *node) routeTable() route.Table {
+	if t := n.flow.routes.Load(); t != nil {
+		return *t
+	}
+	return route.Table{}
+}
+
+// self is this site as other systems see it. What listens at another port than theirs is no mail server to them.
+func (n *node) self() route.Self {
+	s := route.Self{Names: []string{n.cfg.Hostname}}
+	host, port, err := net.SplitHostPort(n.cfg.Listeners.SMTP)
+	if err != nil || port != strconv.Itoa(n.cfg.Delivery.Port) {
+		return s
+	}
+	if a, err := netip.ParseAddr(host); err == nil && !a.IsUnspecified() {
+		s.Addrs = []netip.Addr{a.Unmap()}
+		return s
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		n.log.Warn("list this machine's addresses", "pkg", "main", "err", err)
+	}
+	for _, a := range own {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			s.Addrs = append(s.Addrs, p.Addr().Unmap())
+		}
+	}
+	return s
+}
+
+// queueStore makes the replica a queue.Store.
+type queueStore struct{ *replica.Replica }
+
+func (s queueStore) OpenBody(ctx context.Context, id store.BodyID) (io.ReadCloser, error) {
+	return s.Replica.OpenBody(ctx, id)
+}
+
+func (s queueStore) AddMessage(ctx context.Context, msg *storepb.AddMessage, write func(io.Writer) error) (*storepb.Result, error) {
+	body, err := s.NewBody()
+	if err != nil {
+		return nil, err
+	}
+	defer body.Abort() // does nothing after AddMessage
+	summary := newSummarizer()
+	if err := write(io.MultiWriter(body, summary)); err != nil {
+		return nil, fmt.Errorf("write the message: %w", err)
+	}
+	if msg.Summary, err = summary.Finish(); err != nil {
+		return nil, err
+	}
+	return s.Replica.AddMessage(ctx, body, msg)
+}
+
+// queueResolver makes the directory a queue.Resolver.
+type queueResolver struct{ n *node }
+
+func (r queueResolver) Resolve(ctx context.Context, a smtp.Address) ([]state.Recipient, bool, error) {
+	boxes, err := r.n.directory.Resolve(ctx, a)
+	if errors.Is(err, smtpd.ErrNotLocal) {
+		return nil, false, nil
+	}
+	return boxes, true, err
+}
+
+func (r queueResolver) Postmaster(ctx context.Context) ([]state.Recipient, error) {
+	return r.n.directory.Postmaster(ctx)
+}
+
+// workers tells who can work on queues: the members that gossip and their own word say are well, and this node unless it leaves.
+type workers struct{ n *node }
+
+func (w workers) IsLeader() bool { return w.n.cluster.IsLeader() }
+
+func (w workers) Workers() (ids []store.ServerID) {
+	for _, s := range w.n.cluster.Configuration().Servers {
+		if string(s.ID) == w.n.id.ID {
+			if w.n.stage.Load() != stageLeaving {
+				ids = append(ids, store.ServerID(s.ID))
+			}
+			continue
+		}
+		if m := w.n.talker.Member(s.ID); m.State == gossip.Alive && m.Ready {
+			ids = append(ids, store.ServerID(s.ID))
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// postmaster is whom notices come from: that of the first domain, or of this host.
+func (n *node) postmaster() smtp.Address {
+	a := smtp.Address{Local: "postmaster", Domain: n.cfg.Hostname}
+	v := n.replica.View()
+	defer v.Close()
+	if domains, err := v.Domains(); err == nil && len(domains) > 0 {
+		a.Domain = domains[0].Name
+	}
+	return a
+}
+
+// leaveQueue gives this node's queue to the others, within a bound.
+func (n *node) leaveQueue(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := n.flow.queue.Leave(ctx); err != nil {
+		n.log.Warn("hand over the queue", "pkg", "main", "err", err)
+	}
+}

@@ -1,0 +1,188 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/quorumail/quorumail/protocol/smtp"
+	"github.com/quorumail/quorumail/queue/remote"
+	"github.com/quorumail/quorumail/queue/route"
+	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/storepb"
+)
+
+// Mail is the Sender of the Internet: it finds where a domain's mail goes, and hands it over by SMTP.
+type Mail struct {
+	Router *route.Router
+	Client *remote.Client
+	// Sign returns fields to put above a message, such as DKIM signatures; nil: none. An error defers the message.
+	Sign func(ctx context.Context, m *Message) ([]byte, error)
+	// Protect adds to a host what its domain says of TLS (MTA-STS, DANE); nil: nothing. An error defers the message.
+	Protect func(ctx context.Context, p route.Plan, r *remote.Route) error
+}
+
+// Send implements Sender.
+func (s *Mail) Send(ctx context.Context, m *Message, entries []*storepb.QueueEntry) []Outcome {
+	plan, err := s.Router.Hosts(ctx, domainOf(entries[0].Address))
+	switch {
+	case err != nil:
+		return all(entries, routeOutcome(err))
+	case plan.Kind == route.Discard:
+		return all(entries, Outcome{Result: store.AttemptDiscarded, Code: 250, Status: "2.0.0", Reason: "discarded: the route of its domain says so"})
+	}
+	out := make([]Outcome, len(entries))
+	for _, group := range byVia(entries) {
+		for i, o := range s.hand(ctx, plan, m, group.entries) {
+			out[group.at[i]] = o
+		}
+	}
+	return out
+}
+
+// routeOutcome: a router's errors say whether they last.
+func routeOutcome(err error) Outcome {
+	var e *route.Error
+	if !errors.As(err, &e) {
+		return Outcome{Result: store.AttemptDeferred, Code: 451, Status: "4.4.3", Reason: err.Error(), HostDown: true}
+	}
+	result := store.AttemptDeferred
+	if e.Permanent {
+		result = store.AttemptFailed
+	}
+	return Outcome{Result: result, Code: uint32(e.Code), Status: e.Enhanced, Reason: e.Text, HostDown: !e.Permanent}
+}
+
+// via is recipients to whom a message came by the same address of this site: its name goes on top for them, so that a loop is seen.
+type via struct {
+	entries []*storepb.QueueEntry
+	at      []int // their places
+}
+
+func byVia(entries []*storepb.QueueEntry) []*via {
+	var list []*via
+	of := map[string]*via{}
+	for i, e := range entries {
+		g := of[e.Original]
+		if g == nil {
+			g = &via{}
+			of[e.Original] = g
+			list = append(list, g)
+		}
+		g.entries, g.at = append(g.entries, e), append(g.at, i)
+	}
+	return list
+}
+
+func (s *Mail) hand(ctx context.Context, plan route.Plan, m *Message, entries []*storepb.QueueEntry) []Outcome {
+	msg, err := s.compose(ctx, m, entries[0].Original)
+	if err != nil {
+		return all(entries, Outcome{Result: store.AttemptDeferred, Code: 451, Status: "4.3.0", Reason: "local trouble: " + err.Error()})
+	}
+	to := routeOf(plan)
+	if s.Protect != nil {
+		if err := s.Protect(ctx, plan, &to); err != nil {
+			return all(entries, Outcome{Result: store.AttemptDeferred, Code: 451, Status: "4.7.5", Reason: err.Error()})
+		}
+	}
+	var rcpts []remote.Recipient
+	for _, e := range entries {
+		a, err := smtp.ParseAddress(e.Address)
+		if err != nil {
+			return all(entries, Outcome{Result: store.AttemptFailed, Code: 553, Status: "5.1.3", Reason: "the address cannot be read: " + err.Error()})
+		}
+		rcpts = append(rcpts, remote.Recipient{Address: a, ORCPT: orcpt(e), Notify: remote.Notify(e.Notify)})
+	}
+	var out []Outcome
+	for _, r := range s.Client.Deliver(ctx, to, msg, rcpts) {
+		out = append(out, outcomeOf(r))
+	}
+	return out
+}
+
+// compose is the message as it leaves.
+func (s *Mail) compose(ctx context.Context, m *Message, original string) (remote.Message, error) {
+	var from smtp.Address
+	if m.EnvelopeFrom != "" {
+		var err error
+		if from, err = smtp.ParseAddress(m.EnvelopeFrom); err != nil {
+			return remote.Message{}, fmt.Errorf("read the sender: %w", err)
+		}
+	}
+	e := m.GetEnvelope()
+	msg := remote.Message{ID: m.QueueId, From: from, UTF8: e.GetUtf8(), RequireTLS: e.GetRequireTls(), Ret: e.GetRet(), EnvID: xtext(e.GetEnvid()), Open: m.Open}
+	if s.Sign != nil {
+		fields, err := s.Sign(ctx, m)
+		if err != nil {
+			return msg, fmt.Errorf("sign: %w", err)
+		}
+		msg.Prefix = fields
+	}
+	if original != "" {
+		msg.Prefix = append([]byte("Delivered-To: "+original+"\r\n"), msg.Prefix...)
+	}
+	return msg, nil
+}
+
+func routeOf(p route.Plan) remote.Route {
+	r := remote.Route{Key: p.Key, MXDomain: p.MXDomain, TLS: tlsPolicies[p.TLS], Username: p.Username, Password: string(p.Password)}
+	for _, h := range p.Hosts {
+		r.Hosts = append(r.Hosts, remote.Host{Name: h.Name, Addrs: h.Addrs, Authentic: h.Authentic || p.Kind == route.Smarthost})
+	}
+	return r
+}
+
+var tlsPolicies = map[route.TLS]remote.TLSPolicy{route.TLSNone: remote.TLSNone, route.TLSMay: remote.TLSMay, route.TLSEncrypt: remote.TLSEncrypt,
+	route.TLSVerify: remote.TLSVerify, route.TLSImplicit: remote.TLSImplicit}
+
+func outcomeOf(r remote.Result) Outcome {
+	o := Outcome{Code: uint32(max(0, r.Code)), Status: r.Enhanced, Reason: r.Text, Peer: r.Host, TLS: r.TLS, Relayed: r.DSNRelayed, HostDown: r.Unreachable}
+	if r.Addr.IsValid() {
+		o.Peer = fmt.Sprintf("%s [%s]", r.Host, r.Addr.Addr())
+	}
+	switch r.Status {
+	case remote.Delivered:
+		o.Result = store.AttemptDelivered
+	case remote.Failed:
+		o.Result = store.AttemptFailed
+	default:
+		o.Result = store.AttemptDeferred
+	}
+	return o
+}
+
+func all(entries []*storepb.QueueEntry, o Outcome) []Outcome {
+	out := make([]Outcome, len(entries))
+	for i := range out {
+		out[i] = o
+	}
+	return out
+}
+
+// orcpt is the parameter as RCPT carries it: what the sender said, or, where this site passed the mail on, the address that it was sent to
+// (RFC 3461 §5.2.3.1).
+func orcpt(e *storepb.QueueEntry) string {
+	o := e.Orcpt
+	if o == "" && e.Original != "" {
+		o = "rfc822;" + e.Original
+	}
+	kind, address, ok := strings.Cut(o, ";")
+	if !ok || strings.EqualFold(kind, "utf-8") {
+		return o
+	}
+	return kind + ";" + xtext(address)
+}
+
+// xtext is a text as a parameter of SMTP carries it (RFC 3461 §4).
+func xtext(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c < '!' || c > '~' || c == '+' || c == '=' {
+			fmt.Fprintf(&b, "+%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
