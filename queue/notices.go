@@ -92,5 +92,9 @@ func subject(summary []byte) string {
 	if err != nil {
 		return ""
 	}
-	return s.Envelope.Subject
+	e, known := s.Envelope()
+	if !known {
+		return ""
+	}
+	return mime.DecodeHeader(e.Subject.Text)
 }

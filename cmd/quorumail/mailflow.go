@@ -195,7 +195,7 @@ func (w workers) IsLeader() bool { return w.n.cluster.IsLeader() }
 
 func (w workers) Workers() (ids []store.ServerID) {
 	for _, s := range w.n.cluster.Configuration().Servers {
-		if string(s.ID) == w.n.id.ID {
+		if s.ID == w.n.id.ID {
 			if w.n.stage.Load() != stageLeaving {
 				ids = append(ids, store.ServerID(s.ID))
 			}
