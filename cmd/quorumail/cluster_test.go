@@ -56,9 +56,17 @@ type devCluster struct {
 	t   testing.TB
 	dir string
 	cmd *exec.Cmd
+
+	also string // further configuration of each node
 }
 
 func startCluster(t testing.TB, nodes, accounts int) *devCluster {
+	t.Helper()
+	return startClusterWith(t, nodes, accounts, "")
+}
+
+// startClusterWith is startCluster with further configuration.
+func startClusterWith(t testing.TB, nodes, accounts int, also string) *devCluster {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts real processes; run without -short")
@@ -67,7 +75,7 @@ func startCluster(t testing.TB, nodes, accounts int) *devCluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &devCluster{t: t}
+	c := &devCluster{t: t, also: also}
 	for try := 1; ; try++ {
 		c.dir = t.TempDir()
 		err := c.start(bin, nodes, accounts)
@@ -101,7 +109,11 @@ func (c *devCluster) run(bin string, nodes, accounts int) {
 }
 
 func (c *devCluster) start(bin string, nodes, accounts int) error {
-	c.cmd = exec.Command(bin, "dev", "--nodes", fmt.Sprint(nodes), "--accounts", fmt.Sprint(accounts), "--dir", c.dir, "--json")
+	also := filepath.Join(c.dir, "also.toml")
+	if err := os.WriteFile(also, []byte(c.also), 0o600); err != nil {
+		return err
+	}
+	c.cmd = exec.Command(bin, "dev", "--nodes", fmt.Sprint(nodes), "--accounts", fmt.Sprint(accounts), "--dir", c.dir, "--also", also, "--json")
 	var errs bytes.Buffer
 	c.cmd.Stderr = &errs
 	out, err := c.cmd.StdoutPipe()

@@ -12,7 +12,7 @@ import (
 )
 
 func devCommand() *cobra.Command {
-	o := dev.Options{}
+	o, also := dev.Options{}, ""
 	c := &cobra.Command{Use: "dev", Short: "Run a whole cluster on this machine, to try it", Args: cobra.NoArgs,
 		Long: "Runs a cluster of several nodes on this machine, each a process of its own, on loopback only. The first start makes a domain and two accounts with\nrandom passwords and delivers a few messages; later ones find it all again. The nodes end with this command, however it ends.",
 		Example: `  quorumail dev
@@ -25,12 +25,20 @@ func devCommand() *cobra.Command {
 			if o.Bin, err = ownFile(); err != nil {
 				return err
 			}
+			if also != "" {
+				raw, err := os.ReadFile(also)
+				if err != nil {
+					return fmt.Errorf("read what is also in the configuration: %w", err)
+				}
+				o.Also = "\n" + string(raw)
+			}
 			o.Out, o.Err = cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return dev.Run(cmd.Context(), o)
 		}}
 	c.Flags().IntVar(&o.Nodes, "nodes", dev.DefaultNodes, "how many nodes, 1 to 9; a folder that holds a cluster keeps its number")
 	c.PersistentFlags().StringVar(&o.Dir, "dir", ".quorumail-dev", "folder for everything")
 	c.Flags().IntVar(&o.Accounts, "accounts", 0, "further accounts u000@example.test and so on, all with one password")
+	c.Flags().StringVar(&also, "also", "", "file with further configuration of each node, such as name servers")
 	c.Flags().BoolVar(&o.JSON, "json", false, "print one JSON object on one line once the cluster serves, and nothing else")
 	c.AddCommand(&cobra.Command{Use: "restart NODE", Short: "Start a node of a running dev cluster again that was killed", Args: cobra.ExactArgs(1),
 		Example: "  quorumail dev restart n2 --dir /tmp/try",

@@ -33,7 +33,7 @@ func seedOf(t *testing.T) uint64 {
 
 // loopback takes an address of 127.0.0.0/8 for a rig's node alone, as long as the test runs: fixed ports on an address of one's own cannot
 // be taken by others, whatever else runs on this machine.
-func loopback(t *testing.T) string {
+func loopback(t testing.TB) string {
 	t.Helper()
 	dir := filepath.Join(os.TempDir(), "quorumail-loopback")
 	if err := os.MkdirAll(dir, 0o777); err != nil {

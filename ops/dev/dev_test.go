@@ -54,7 +54,7 @@ func TestWrittenConfigurationIsGood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.writeConfig(l.Nodes[0]); err != nil {
+	if err := l.writeConfig(l.Nodes[0], "\n[dns]\nservers = \"127.0.0.1\"\n"); err != nil {
 		t.Fatal(err)
 	}
 	if err := config.Check(l.configPath("n1"), time.Now()); err != nil {

@@ -242,7 +242,7 @@ func ended(pid int) bool {
 	return strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
 }
 
-func (l *layout) writeConfig(p placed) error {
+func (l *layout) writeConfig(p placed, also string) error {
 	text := fmt.Sprintf(`# Written by "quorumail dev".
 name = %q
 hostname = %q
@@ -268,7 +268,7 @@ metrics = %q
 min_free_disk = "256MiB"
 `, p.Name, p.Name+".example.test", l.dataDir(p.Name), p.address("cluster"), p.address("cluster"), p.address("gossip"),
 		p.address("smtp"), p.address("submission"), p.address("submissions"), p.address("lmtp"), p.address("imap"), p.address("imaps"), p.address("admin"), p.address("metrics"))
-	if err := os.WriteFile(l.configPath(p.Name), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(l.configPath(p.Name), []byte(text+also), 0o600); err != nil {
 		return fmt.Errorf("write the configuration of node %s: %w", p.Name, err)
 	}
 	return nil

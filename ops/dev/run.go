@@ -23,6 +23,7 @@ type Options struct {
 	Nodes    int       // 1 to 9; 0 for those that Dir holds, or DefaultNodes
 	Dir      string    // where everything lives
 	Accounts int       // further accounts u000@example.test …, with one password
+	Also     string    // further text of each node's configuration
 	JSON     bool      // one JSON object on one line instead of the guide
 	Bin      string    // the quorumail binary
 	Out      io.Writer // the guide, or the JSON object
@@ -76,7 +77,7 @@ func (l *layout) run(ctx context.Context, o Options) error {
 	collect := func(cmd *exec.Cmd) {
 		waiting.Go(func() { _ = cmd.Wait() }) // watch tells how the node is; this only lets the kernel forget it
 	}
-	if err := l.startAll(ctx, o.Bin, collect); err != nil {
+	if err := l.startAll(ctx, o, collect); err != nil {
 		return err
 	}
 	if err := l.makeAccounts(ctx, o.Accounts); err != nil {
@@ -103,9 +104,9 @@ func (l *layout) run(ctx context.Context, o Options) error {
 	return nil
 }
 
-func (l *layout) startAll(ctx context.Context, bin string, started func(*exec.Cmd)) error {
+func (l *layout) startAll(ctx context.Context, o Options, started func(*exec.Cmd)) error {
 	for i, n := range l.Nodes {
-		if err := l.writeConfig(n); err != nil {
+		if err := l.writeConfig(n, o.Also); err != nil {
 			return err
 		}
 		var extra []string
@@ -115,7 +116,7 @@ func (l *layout) startAll(ctx context.Context, bin string, started func(*exec.Cm
 				return err
 			}
 		}
-		cmd, err := l.start(bin, n.Name, extra...)
+		cmd, err := l.start(o.Bin, n.Name, extra...)
 		if err != nil {
 			return err
 		}
