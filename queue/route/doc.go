@@ -11,6 +11,11 @@
 // codes of the bounce. It is permanent only when the DNS said so, never when the DNS was silent, and never for what is wrong with a smarthost,
 // which is this site's own affair. Nothing is durable here: a plan is made anew for each attempt, from the cache.
 //
+// # What a domain says of TLS
+//
+// An [STS] finds the MTA-STS policy of a domain: TXT record, then a file by HTTPS, kept in a store that the caller gives it, since a policy
+// protects only if it outlasts the attacker's first day. What was kept holds until it expires, whether the DNS and the web answer or not.
+//
 // # The resolver
 //
 //	question ─► hosts file ─► cache ─► one flight per question ─► server after server ─► aliases ─► cache ─► Answer
