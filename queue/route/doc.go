@@ -16,6 +16,9 @@
 // An [STS] finds the MTA-STS policy of a domain: TXT record, then a file by HTTPS, kept in a store that the caller gives it, since a policy
 // protects only if it outlasts the attacker's first day. What was kept holds until it expires, whether the DNS and the web answer or not.
 //
+// [TLSARecords] finds what the DNS says of a host's certificate, if the way there was authentic from the domain on, and [VerifyDANE] compares
+// (RFC 7672). Whoever connects decides what follows: a host without answer about its records, and one that does not match, gets no mail.
+//
 // # The resolver
 //
 //	question ─► hosts file ─► cache ─► one flight per question ─► server after server ─► aliases ─► cache ─► Answer
