@@ -31,6 +31,6 @@
 //
 // # Goroutines
 //
-// A question for both families of addresses starts one, a plan one for each host whose addresses are wanted; both wait for them. Everything
-// else runs in the caller's.
+// A question for both families of addresses starts one, a plan one for each host whose addresses are wanted; both wait for them. The fetch of
+// a policy has those of net/http, which end with its connection. Everything else runs in the caller's.
 package route
