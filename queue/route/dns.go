@@ -47,6 +47,11 @@ func New(cfg Config) (*DNS, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, v := range validating {
+		if len(servers) > 0 && !slices.Contains(servers, v) {
+			return nil, fmt.Errorf("route: %v is to validate and is none of the servers", v) // or a slip would switch DANE off unseen
+		}
+	}
 	return &DNS{
 		cfg: cfg, servers: servers, validating: validating,
 		resolvConf: watched[resolvConf]{path: cfg.ResolvConf, parse: parseResolvConf, log: cfg.Logger},

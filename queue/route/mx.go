@@ -25,14 +25,13 @@ func (r *Router) exchangers(ctx context.Context, p *Plan) error {
 	}
 	c := collection{plan: p, self: r.self(), secure: mx.Authentic}
 	list = c.cutNamed(list)
-	if len(list) > r.cfg.MaxHosts {
-		p.note("only the best %d of %d mail exchangers", r.cfg.MaxHosts, len(list))
-		list = list[:r.cfg.MaxHosts]
-	}
-	for _, f := range r.lookUp(ctx, list) {
+	for _, f := range r.lookUp(ctx, list[:min(len(list), r.cfg.MaxHosts)]) {
 		if !c.add(f, r.usable(f.answer.Records, r.cfg.Port)) {
 			break
 		}
+	}
+	if n := len(list) - r.cfg.MaxHosts; n > 0 {
+		p.note("%d more mail exchangers are not used", n)
 	}
 	return c.verdict(len(mx.Records))
 }

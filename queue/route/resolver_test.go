@@ -574,12 +574,13 @@ func (r *recorder) Exchange(ctx context.Context, server netip.AddrPort, _ *dns.M
 
 func TestConfigIsChecked(t *testing.T) {
 	for name, cfg := range map[string]route.Config{
-		"no servers":          {ResolvConf: route.NoFile},
-		"a name":              {Servers: []string{"ns.example.org"}},
-		"port 0":              {Servers: []string{"192.0.2.1:0"}},
-		"validating, no addr": {Validating: []string{"x"}},
-		"negative":            {Timeout: -1},
-		"bounds crossed":      {MinTTL: 48 * time.Hour},
+		"no servers":            {ResolvConf: route.NoFile},
+		"a name":                {Servers: []string{"ns.example.org"}},
+		"port 0":                {Servers: []string{"192.0.2.1:0"}},
+		"validating, no addr":   {Validating: []string{"x"}},
+		"validating, not asked": {Servers: []string{"192.0.2.1"}, Validating: []string{"192.0.2.1:54"}},
+		"negative":              {Timeout: -1},
+		"bounds crossed":        {MinTTL: 48 * time.Hour},
 	} {
 		if _, err := route.New(cfg); err == nil {
 			t.Errorf("%s: no error", name)

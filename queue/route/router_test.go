@@ -241,6 +241,9 @@ func TestPlansAreBounded(t *testing.T) {
 	if err != nil || short(p) != "0 mx0.test 192.0.2.1:25; 1 mx1.test 192.0.2.1:25; 2 mx2.test 192.0.2.1:25" {
 		t.Errorf("%+v, %v", p, err)
 	}
+	if len(p.Notes) != 1 || p.Notes[0] != "97 more mail exchangers are not used" {
+		t.Errorf("notes: %q", p.Notes)
+	}
 	if n := z.Asked("A", "mx3.test"); n != 0 {
 		t.Error("asked for the address of a host that is too many")
 	}
