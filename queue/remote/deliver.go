@@ -132,22 +132,12 @@ func (d *delivery) use(ctx context.Context, s *session) error {
 			break
 		}
 		if err := d.transact(ctx, s, batch); err != nil {
-			d.part(s, err)
+			s.part(err)
 			return err
 		}
 	}
 	d.c.pool.put(s)
 	return nil
-}
-
-// part leaves a session after an error: with QUIT where the server still listens.
-func (d *delivery) part(s *session, err error) {
-	var f *failure
-	if errors.As(err, &f) && !f.local && f.code != 421 {
-		s.quit()
-		return
-	}
-	s.abandon()
 }
 
 // batch picks the recipients of the next transaction (RFC 9422 §4).
@@ -171,7 +161,12 @@ func (d *delivery) batch(s *session) []int {
 
 // admits: RFC 9422 §4.3 counts the domains of a session, not of a transaction.
 func (s *session) admits(domain string) bool {
-	return s.ext.limits.domains == 0 || s.domains[domain] || len(s.domains) < s.ext.limits.domains
+	return !s.settled() || s.domains[domain]
+}
+
+// settled tells that no domain can be added any more: such a session is of use to few.
+func (s *session) settled() bool {
+	return s.ext.limits.domains > 0 && len(s.domains) >= s.ext.limits.domains
 }
 
 // fail notes that a host was of no use.

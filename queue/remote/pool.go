@@ -38,7 +38,7 @@ func newPool(limits *Limits, metrics *Metrics) *pool {
 // put keeps a session for others, or parts from it.
 func (p *pool) put(s *session) {
 	watched := s.unwatch()
-	if !watched || s.spent() || !p.add(s) {
+	if !watched || s.quiet() != nil || s.spent() || s.settled() || !p.add(s) {
 		s.quit()
 	}
 }

@@ -59,7 +59,7 @@ func (c *Client) open(ctx context.Context, to target) (*session, error) {
 	s := &session{wire: newWire(conn, &c.cfg.Limits, c.cfg.Timeouts.DataBlock), c: c, to: to, domains: map[string]bool{}}
 	s.unwatch = s.watch(ctx)
 	if err := s.start(ctx); err != nil {
-		s.abandon()
+		s.part(err)
 		return nil, err
 	}
 	return s, nil
@@ -118,6 +118,16 @@ func (s *session) hello() error {
 		return answered("EHLO", r)
 	}
 	return nil
+}
+
+// part leaves after an error: with QUIT where the server still listens.
+func (s *session) part(err error) {
+	var f *failure
+	if errors.As(err, &f) && !f.local && f.code != 421 {
+		s.quit()
+		return
+	}
+	s.abandon()
 }
 
 // quit parts politely, within a short time: nothing depends on it any more (RFC 5321 §4.1.1.10).

@@ -136,7 +136,11 @@ func (s *story) run(t *testing.T) {
 			short(t, &cfg.Timeouts, value)
 		case "recipients":
 			cfg.Limits.Recipients, _ = strconv.Atoi(value)
-		case "notify", "orcpt", "name":
+		case "transactions":
+			cfg.Limits.Transactions, _ = strconv.Atoi(value)
+		case "idle":
+			cfg.Limits.IdleConnections, _ = strconv.Atoi(value)
+		case "notify", "orcpt", "name", "deliveries":
 		default:
 			t.Fatalf("unknown setting %q", key)
 		}
@@ -154,7 +158,12 @@ func (s *story) run(t *testing.T) {
 		host.Addrs = []netip.AddrPort{startPeer(t, conns)}
 		route.Hosts = append(route.Hosts, host)
 	}
-	results := newClient(t, cfg).Deliver(context.Background(), route, msg, rcpts)
+	c := newClient(t, cfg)
+	deliveries, _ := strconv.Atoi(s.settings["deliveries"])
+	var results []Result
+	for range max(1, deliveries) {
+		results = append(results, c.Deliver(context.Background(), route, msg, rcpts)...)
+	}
 	if len(results) != len(s.results) {
 		t.Fatalf("%d results, want %d", len(results), len(s.results))
 	}

@@ -119,6 +119,9 @@ func (s *session) exchange(t *transaction) error {
 }
 
 func (t *transaction) group(group []step) error {
+	if err := t.s.quiet(); err != nil {
+		return err
+	}
 	for _, one := range group {
 		if err := t.s.queue(one.line, t.utf8); err != nil {
 			return err
@@ -214,6 +217,9 @@ func (t *transaction) nobody() error {
 
 // send gives the message to those accepted.
 func (t *transaction) send(ctx context.Context, accepted []int) error {
+	if err := t.s.quiet(); err != nil {
+		return broken("envelope", err)
+	}
 	if t.s.ext.chunking {
 		return t.finish(accepted, t.chunk(ctx))
 	}
@@ -230,6 +236,9 @@ func (t *transaction) send(ctx context.Context, accepted []int) error {
 	case t.data.code != 354:
 		t.d.settle(accepted, answered("DATA", t.data), t.s)
 		return nil
+	}
+	if err := t.s.quiet(); err != nil {
+		return broken("DATA", err)
 	}
 	return t.finish(accepted, t.dots(ctx))
 }

@@ -123,6 +123,15 @@ func (w *wire) readLine() (string, error) {
 	}
 }
 
+// quiet tells whether the server has said nothing that was not asked for. A reply too many would be taken for that to the next command, and so
+// on to the one that says whether the message was taken.
+func (w *wire) quiet() error {
+	if w.br.Buffered() > 0 {
+		return fmt.Errorf("%w: one too many", errReply)
+	}
+	return nil
+}
+
 // command sends one line and reads its reply.
 func (w *wire) command(d time.Duration, line string) (reply, error) {
 	if err := w.queue(line, false); err != nil {
