@@ -487,6 +487,9 @@ func (n *node) listenClients(name, address string) (*clientListener, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(n.cfg.Listeners.ProxyFrom) > 0 {
+		l = newProxyListener(l, n.cfg.Listeners.ProxyFrom, n.log)
+	}
 	return newClientListener(l), nil
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -45,6 +46,8 @@ type Listeners struct {
 	IMAPS       string // TLS from the start
 	Admin       string // "127.0.0.1:port" or "unix:/path"
 	Metrics     string // HTTP, /metrics
+
+	ProxyFrom []netip.Prefix // proxies, whose connections begin with a PROXY header
 }
 
 // ByName lists the listeners under their keys.
