@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net"
 	"sync"
 )
@@ -78,4 +79,15 @@ type cutConn struct {
 func (c *cutConn) Close() error {
 	c.all.forget(c.Conn)
 	return c.Conn.Close()
+}
+
+// CloseWrite ends this side of the connection: what was written last can arrive before it is closed.
+func (c *cutConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// closeWrite is CloseWrite of what has it.
+func closeWrite(c net.Conn) error {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }

@@ -229,7 +229,7 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 		port.Close()
 		return err
 	}
-	if n.directory, err = directory.New(directory.Config{Store: n.replica, Metrics: n.figures.directory, Logger: n.log}); err != nil {
+	if n.directory, err = directory.New(directory.Config{Store: n.replica, SaltKey: n.saltKey, Metrics: n.figures.directory, Logger: n.log}); err != nil {
 		port.Close()
 		return err
 	}
@@ -491,6 +491,9 @@ func (n *node) listenClients(name, address string) (*clientListener, error) {
 	l, err := n.listen(name, address)
 	if err != nil {
 		return nil, err
+	}
+	if len(n.cfg.Listeners.ProxyFrom) > 0 {
+		l = newProxyListener(l, n.cfg.Listeners.ProxyFrom, n.log)
 	}
 	return newClientListener(l), nil
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/tls"
 	"net/netip"
 	"path/filepath"
@@ -23,4 +25,15 @@ func (n *node) smtpConfig(mode smtpd.Mode, tc *tls.Config) smtpd.Config {
 		GreetDelay:      func() time.Duration { return config.SMTPGreetDelay.From(lookup) },
 		AccountRate:     n.accountRate(), AddressRate: n.addressRate(),
 		Metrics: n.figures.smtp, Logger: n.log}
+}
+
+// saltKey is a secret that every node has, made from the key of the cluster's CA, which it does not give away.
+func (n *node) saltKey() ([]byte, error) {
+	v := n.replica.View()
+	defer v.Close()
+	key, err := v.Secret(secretCAKey)
+	if err != nil {
+		return nil, err
+	}
+	return hkdf.Key(sha256.New, key, nil, "quorumail scram salts 1", sha256.Size)
 }

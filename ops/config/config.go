@@ -49,6 +49,8 @@ type Listeners struct {
 	IMAPS       string // TLS from the start
 	Admin       string // "127.0.0.1:port" or "unix:/path"
 	Metrics     string // HTTP, /metrics
+
+	ProxyFrom []netip.Prefix // proxies, whose connections begin with a PROXY header
 }
 
 // ByName lists the listeners under their keys.

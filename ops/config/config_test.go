@@ -55,6 +55,7 @@ func TestParseExplainsMistakes(t *testing.T) {
 		{"text for flag", minimal + "insecure_loopback_auth = \"yes\"\n", `node.toml:4: insecure_loopback_auth: is a text in quotes, and must be true or false, such as false`},
 		{"text for number", minimal + "limits = {max_connections = \"9\"}\n", `node.toml:4: limits.max_connections: is a text in quotes, and must be a whole number, such as 10000`},
 		{"dotted key", minimal + "limits.max_connections = 0\n", `node.toml:4: limits.max_connections: 0 is out of range: choose 1 to 1000000`},
+		{"proxies", minimal + "[listeners]\nproxy_from = \"10.0.0.1, proxy.example.org\"\n", `node.toml:5: listeners.proxy_from: "proxy.example.org" is no network: write one such as 192.0.2.0/24, 2001:db8::/32 or 192.0.2.1`},
 		{"list for text", minimal + "[log]\nlevel = [\"info\"]\n", `node.toml:5: log.level: is a list, and must be a text in quotes, such as "info"`},
 		{"value for table", minimal + "log = \"info\"\n", `node.toml:4: log: is a table: write [log] on a line of its own, and its keys below`},
 		{"table for value", minimal + "[log.level]\nx = 1\n", `node.toml:4: log.level: is a table, and must be a text in quotes, such as "info"`},

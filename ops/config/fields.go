@@ -52,6 +52,12 @@ var fields = []field{
 	{"listeners.admin", "For the quorumail command on this machine: a loopback address, or \"unix:/path\".", "127.0.0.1:7402", false, text(func(c *Config) *string { return &c.Listeners.Admin }, off(adminAddress))},
 	{"listeners.metrics", "Metrics for Prometheus (HTTP, /metrics).", "", false, text(func(c *Config) *string { return &c.Listeners.Metrics }, off(listenAddress))},
 
+	{"listeners.proxy_from", "Proxies before this node: addresses and networks with commas between them, \"10.0.0.1, 10.0.1.0/24\". Connections from there to the listeners for mail must begin with a PROXY header, version 1 or 2, which says who the client is; those from elsewhere must not.",
+		"", false, func(c *Config, v any) (err error) {
+			c.Listeners.ProxyFrom, err = parseNetworks(v.(string))
+			return err
+		}},
+
 	{"tls.cert", "PEM file with the certificate and its chain.", "", false, text(func(c *Config) *string { return &c.TLS.Cert }, off(filePath))},
 	{"tls.key", "PEM file with the private key.", "", false, text(func(c *Config) *string { return &c.TLS.Key }, off(filePath))},
 

@@ -85,7 +85,7 @@ func (d *Directory) CreateAccount(ctx context.Context, address, password string,
 	if err := d.free(ctx, a.Canonical()); err != nil {
 		return 0, err
 	}
-	cred, err := d.secrets.credential(ctx, password, d.cfg.Now())
+	cred, err := d.secrets.credential(ctx, password, d.cfg.Now(), nil)
 	if err != nil {
 		return 0, err
 	}

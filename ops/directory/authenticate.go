@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/quorumail/quorumail/protocol/smtp"
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
@@ -22,16 +21,18 @@ type Identity struct {
 // Authenticate checks a password. Its errors are store.ErrDenied (the address is unknown, the password wrong, the account suspended or tries
 // too frequent: it does not say which) and store.ErrUnavailable. An unknown address takes as long as a wrong password.
 func (d *Directory) Authenticate(ctx context.Context, remote netip.Addr, user, password string) (Identity, error) {
-	name := "" // all that is no address counts together
-	if address, err := smtp.ParseAddress(user); err == nil {
-		name = address.Canonical()
-	}
+	name := canonicalUser(user)
+	return d.attempt(remote, name, password, func() (Identity, error) { return d.check(ctx, name, password) })
+}
+
+// attempt checks a login, unless tries are too frequent, and counts how it went.
+func (d *Directory) attempt(remote netip.Addr, name, password string, check func() (Identity, error)) (Identity, error) {
 	attempt, wait := d.secrets.throttle.Try(remote, name)
 	if wait > 0 {
 		d.cfg.Metrics.Logins.WithLabelValues("slowed").Inc()
 		return Identity{}, fmt.Errorf("log in: tries are too frequent: %w", store.ErrDenied)
 	}
-	id, err := d.check(ctx, name, password)
+	id, err := check()
 	switch {
 	case err == nil:
 		attempt.Succeeded()
@@ -76,7 +77,15 @@ func (d *Directory) check(ctx context.Context, address, password string) (Identi
 	switch {
 	case err != nil:
 		return Identity{}, fmt.Errorf("log in: %w", unavailable(err))
-	case used == nil || l.account.GetSuspended():
+	case used == nil:
+		return Identity{}, fmt.Errorf("log in: %w", store.ErrDenied)
+	}
+	return l.identity(used)
+}
+
+// identity is who logged in with a credential.
+func (l *login) identity(used *storepb.Credential) (Identity, error) {
+	if l.account.GetSuspended() {
 		return Identity{}, fmt.Errorf("log in: %w", store.ErrDenied)
 	}
 	id := Identity{Account: store.AccountID(l.account.GetId()), Address: l.account.GetAddress()}

@@ -29,6 +29,10 @@ type Config struct {
 	// or an error whose text says why the domain is refused. Nil: it may go anywhere.
 	Elsewhere func(context.Context, smtp.Address) error
 
+	// SaltKey is a secret of the whole cluster, from which users that there are not get the salts of their SCRAM keys; nil: one of this
+	// node's, until it stops.
+	SaltKey func() ([]byte, error)
+
 	// Hashes at once; each holds the memory of one Argon2 (sasl says how much). 0: 2.
 	ConcurrentHashes int
 	// Barrier is how long a login waits for the cluster. 0: 5 s.
@@ -40,8 +44,9 @@ type Config struct {
 
 // Directory is safe for concurrent use.
 type Directory struct {
-	cfg     Config
-	secrets *secrets
+	cfg        Config
+	secrets    *secrets
+	ownSaltKey []byte // where there is no Config.SaltKey
 
 	// change orders read-then-write changes of this node. Two administrators at two nodes who change the same domain in the same moment
 	// can still overwrite each other's fields: the last one counts. An account's record knows its generation, so that it cannot happen
@@ -73,7 +78,7 @@ func New(cfg Config) (*Directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Directory{cfg: cfg, secrets: sec}
+	d := &Directory{cfg: cfg, secrets: sec, ownSaltKey: newSaltKey()}
 	cfg.Store.OnCredentials(sec.forget)
 	return d, nil
 }

@@ -9,11 +9,14 @@
 // run at once (ConcurrentHashes times auth.argon2_memory is the most memory they take). Resolve reads this node's copy, and asks behind
 // a barrier only before it refuses.
 //
+// A login by SCRAM takes two reads behind a barrier, one for the salt and one for the keys, and no Argon2 (scram.go).
+//
 // Changes are one command each, durable on a majority and applied on this node when the method returns. Everything that a command says is
 // checked here first, for clear errors, and once more, with the truth of that moment, when it is applied. Quotas and the cluster's
 // default for them are decided there alone; Room only foretells it.
 //
-// A suspended account cannot log in and still gets its mail, so that nothing is lost while a question is settled; the sessions that it has
+// A suspended account cannot log in, and its mail waits in a queue until it is suspended no longer, so that nothing is lost while a question is
+// settled; the sessions that it has
 // open are ended, as they are when its password is changed (replica.OnRevoked). A suspended domain puts its mail off with a temporary
 // error.
 //

@@ -31,7 +31,11 @@ func (d *Directory) SetPassword(ctx context.Context, address, password string) e
 	if err := d.newPassword(password); err != nil {
 		return err
 	}
-	cred, err := d.secrets.credential(ctx, password, d.cfg.Now())
+	kept, err := d.kept(a.GetId(), passwordID)
+	if err != nil {
+		return err
+	}
+	cred, err := d.secrets.credential(ctx, password, d.cfg.Now(), kept)
 	if err != nil {
 		return err
 	}
@@ -62,7 +66,15 @@ func (d *Directory) AddAppPassword(ctx context.Context, address, label string) (
 		return AppPassword{}, err
 	}
 	p := AppPassword{ID: id, Label: label, Created: d.cfg.Now(), Password: sasl.NewAppPassword()}
-	return p, d.putCredential(ctx, a, &storepb.Credential{Id: id, Kind: kindApp, Argon2: sasl.HashRandom(p.Password), Label: label,
+	kept, err := d.kept(a.GetId(), id)
+	if err != nil {
+		return AppPassword{}, err
+	}
+	keys, err := d.secrets.scramFor(ctx, p.Password, kept)
+	if err != nil {
+		return AppPassword{}, fmt.Errorf("make the SCRAM keys: %w", unavailable(err))
+	}
+	return p, d.putCredential(ctx, a, &storepb.Credential{Id: id, Kind: kindApp, Argon2: sasl.HashRandom(p.Password), Scram: keys.String(), Label: label,
 		CreatedUnixMs: p.Created.UnixMilli()})
 }
 

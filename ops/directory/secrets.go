@@ -98,13 +98,13 @@ func (s *secrets) tune(v *state.View) *tuning {
 	return t
 }
 
-// credential makes what is stored of a user's own password.
-func (s *secrets) credential(ctx context.Context, password string, now time.Time) (*storepb.Credential, error) {
+// credential makes what is stored of a user's own password, beside the credentials that the account keeps.
+func (s *secrets) credential(ctx context.Context, password string, now time.Time, kept []*storepb.Credential) (*storepb.Credential, error) {
 	hash, err := s.hasher.Hash(ctx, password)
 	if err != nil {
 		return nil, fmt.Errorf("hash the password: %w", unavailable(err))
 	}
-	keys, err := s.hasher.SCRAM(ctx, password, s.tuning.Load().scramRounds)
+	keys, err := s.scramFor(ctx, password, kept)
 	if err != nil {
 		return nil, fmt.Errorf("make the SCRAM keys: %w", unavailable(err))
 	}

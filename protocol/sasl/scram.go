@@ -111,6 +111,19 @@ func (h *Hasher) SCRAM(ctx context.Context, password string, iterations int) (SC
 	return NewSCRAM(password, iterations)
 }
 
+// DeriveSCRAM is DeriveSCRAM, taking its turn with the other hashes. Errors wrap ErrPassword, ErrBusy, or what ended ctx.
+func (h *Hasher) DeriveSCRAM(ctx context.Context, password string, salt []byte, iterations int) (SCRAM, error) {
+	leave, err := h.enter(ctx)
+	if err != nil {
+		return SCRAM{}, err
+	}
+	defer leave()
+	return DeriveSCRAM(password, salt, iterations)
+}
+
+// FakeSalt is the salt of a user that there is not: always the same, as that of one that there is (RFC 5802 §9). The key is the site's secret.
+func FakeSalt(key []byte, user string) []byte { return mac(key, "scram salt "+user)[:saltBytes] }
+
 // verifySCRAM compares both keys: whoever could change one of them alone in the store would gain nothing.
 func (h *Hasher) verifySCRAM(ctx context.Context, want SCRAM, prepared string) (bool, error) {
 	leave, err := h.enter(ctx)

@@ -1,11 +1,13 @@
 package smtpd
 
 import (
+	"crypto/tls"
 	"errors"
 
 	"github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
 
+	own "github.com/quorumail/quorumail/protocol/sasl"
 	"github.com/quorumail/quorumail/store"
 )
 
@@ -14,7 +16,24 @@ func (s *session) AuthMechanisms() []string {
 	if !s.mayAuth() {
 		return nil
 	}
-	return []string{sasl.Plain, sasl.Login}
+	offer := []string{sasl.Plain, sasl.Login, own.MechanismSCRAM}
+	if s.binding() != nil {
+		offer = append(offer, own.MechanismSCRAMPlus)
+	}
+	return offer
+}
+
+// binding is what binds a login to this TLS connection (RFC 9266 §4.2); nil: nothing does. Before TLS 1.3 it is not unique in all cases.
+func (s *session) binding() []byte {
+	if s.w.tls == nil || s.w.tls.Version < tls.VersionTLS13 {
+		return nil
+	}
+	key, err := s.w.tls.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32)
+	if err != nil {
+		s.w.log.Warn("export keying material", "err", err)
+		return nil
+	}
+	return key
 }
 
 // mayAuth is whether a password may be sent now: under TLS, or from this host where that is allowed.
@@ -43,6 +62,12 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 		}), nil
 	case sasl.Login:
 		return &loginServer{login: s.login}, nil
+	case own.MechanismSCRAM:
+		return s.scram(false, s.binding()), nil
+	case own.MechanismSCRAMPlus:
+		if binding := s.binding(); binding != nil {
+			return s.scram(true, binding), nil
+		}
 	}
 	return nil, gosmtp.ErrAuthUnknownMechanism
 }
@@ -57,11 +82,62 @@ func (s *session) login(user, password string) error {
 	if err != nil {
 		return s.denied(err)
 	}
+	s.loggedIn(who)
+	return nil
+}
+
+// loggedIn is the end of a login.
+func (s *session) loggedIn(who Identity) {
 	s.who, s.authed = who, true
 	s.w.setAuthed()
 	s.srv.cfg.Metrics.Logins.WithLabelValues(s.srv.cfg.Mode.String(), "accepted").Inc()
 	s.w.log.Info("login", "account", uint64(who.Account), "remote", s.w.remote)
-	return nil
+}
+
+// scramServer is a login by SCRAM-SHA-256 as the library drives it.
+type scramServer struct {
+	s        *session
+	exchange own.SCRAMExchange
+	who      Identity
+}
+
+func (s *session) scram(plus bool, binding []byte) *scramServer {
+	l := &scramServer{s: s}
+	l.exchange = own.SCRAMExchange{Plus: plus, Binding: binding, Parameters: l.parameters, Finish: l.finish}
+	return l
+}
+
+// Next implements sasl.Server.
+func (l *scramServer) Next(response []byte) ([]byte, bool, error) {
+	challenge, done, err := l.exchange.Next(response)
+	switch {
+	case errors.Is(err, own.ErrResponse):
+		l.s.w.log.Info("login not understood", "remote", l.s.w.remote, "err", err)
+		return nil, false, reply(501, 5, 5, 2, "That is no response of SCRAM-SHA-256") // RFC 4954 §4
+	case err != nil:
+		return nil, false, l.s.denied(err)
+	case done:
+		l.s.loggedIn(l.who) // the client has seen that the server knows the password, too
+	}
+	return challenge, done, nil
+}
+
+func (l *scramServer) parameters(user string) ([]byte, int, error) {
+	if err := l.s.srv.cfg.Store.Ready(); err != nil && !errors.Is(err, store.ErrNoSpace) {
+		return nil, 0, err
+	}
+	ctx, cancel := l.s.lookup()
+	defer cancel()
+	return l.s.srv.cfg.Auth.SCRAMParameters(ctx, user)
+}
+
+func (l *scramServer) finish(user string, proves func(own.SCRAM) bool) (err error) {
+	ctx, cancel := l.s.lookup()
+	defer cancel()
+	l.who, err = l.s.check(func() (Identity, error) {
+		return l.s.srv.cfg.Auth.FinishSCRAM(ctx, l.s.w.remote, user, proves)
+	})
+	return err
 }
 
 // denied answers a login that failed, and ends the connection after too many.

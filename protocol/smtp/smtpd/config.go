@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/quorumail/quorumail/protocol/sasl"
 	"github.com/quorumail/quorumail/protocol/smtp"
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/state"
@@ -75,6 +76,10 @@ type Identity struct {
 type Auth interface {
 	// Authenticate checks a password: store.ErrDenied (wrong, unknown, suspended or slowed down: never which) or store.ErrUnavailable.
 	Authenticate(ctx context.Context, remote netip.Addr, user, password string) (Identity, error)
+	// SCRAMParameters are what the user's SCRAM keys were made with: those of a user that there is not are made up, and always the same.
+	SCRAMParameters(ctx context.Context, user string) (salt []byte, iterations int, err error)
+	// FinishSCRAM ends a login; proves tells whether the client knows the password of these keys. Errors as Authenticate's.
+	FinishSCRAM(ctx context.Context, remote netip.Addr, user string, proves func(sasl.SCRAM) bool) (Identity, error)
 	// MaySendAs says whether mail of this account may name the address as its sender: its own addresses and those that lead to it.
 	MaySendAs(ctx context.Context, account store.AccountID, address smtp.Address) (bool, error)
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/quorumail/quorumail/protocol/sasl"
 	"github.com/quorumail/quorumail/protocol/smtp"
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/state"
@@ -185,6 +186,24 @@ func (d *fakeDirectory) Authenticate(_ context.Context, _ netip.Addr, user, pass
 		return Identity{}, store.ErrUnavailable
 	}
 	if user != "alice@example.test" || password != "secret" {
+		return Identity{}, store.ErrDenied
+	}
+	return Identity{Account: 1, Address: user}, nil
+}
+
+func (d *fakeDirectory) SCRAMParameters(_ context.Context, user string) ([]byte, int, error) {
+	if d.down {
+		return nil, 0, store.ErrUnavailable
+	}
+	return []byte("0123456789abcdef"), sasl.MinSCRAMIterations, nil
+}
+
+func (d *fakeDirectory) FinishSCRAM(_ context.Context, _ netip.Addr, user string, proves func(sasl.SCRAM) bool) (Identity, error) {
+	keys, err := sasl.DeriveSCRAM("secret", []byte("0123456789abcdef"), sasl.MinSCRAMIterations)
+	if err != nil {
+		return Identity{}, err
+	}
+	if !proves(keys) || user != "alice@example.test" {
 		return Identity{}, store.ErrDenied
 	}
 	return Identity{Account: 1, Address: user}, nil

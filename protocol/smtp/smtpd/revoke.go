@@ -16,10 +16,15 @@ func (s *Server) EndSessions(account store.AccountID) {
 }
 
 // verify checks a password so that the session does not outlive it.
-func (s *session) verify(ctx context.Context, user, password string) (who Identity, err error) {
+func (s *session) verify(ctx context.Context, user, password string) (Identity, error) {
+	return s.check(func() (Identity, error) { return s.srv.cfg.Auth.Authenticate(ctx, s.w.remote, user, password) })
+}
+
+// check does so with any way to check.
+func (s *session) check(verify func() (Identity, error)) (who Identity, err error) {
 	err = s.srv.logins.Check(s.w, func() (store.AccountID, error) {
 		var err error
-		who, err = s.srv.cfg.Auth.Authenticate(ctx, s.w.remote, user, password)
+		who, err = verify()
 		return who.Account, err
 	})
 	return who, err

@@ -51,6 +51,7 @@ func TestRevokedLoginEndsItsSessions(t *testing.T) {
 
 // overtaken is an Auth whose first answer is out of date before the session has it.
 type overtaken struct {
+	*fakeDirectory
 	checks int
 	revoke func(store.AccountID)
 }
