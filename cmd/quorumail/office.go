@@ -15,9 +15,8 @@ import (
 
 // office answers administrators about queues, traces and keys for signing, from this node's copy of the state.
 type office struct {
-	store   officeStore
-	secrets *secretsKey
-	now     func() time.Time
+	store officeStore
+	now   func() time.Time
 }
 
 // officeStore is the node's copy of the state; *replica.Replica is one.
@@ -37,7 +36,6 @@ func (o *office) register(s *admin.Server) {
 	admin.Handle(s, "queue.show", o.showQueue)
 	admin.Handle(s, "queue.act", o.actOnQueue)
 	admin.Handle(s, "trace", o.trace)
-	o.registerDKIM(s)
 }
 
 // read runs f on the state as the cluster has it now.

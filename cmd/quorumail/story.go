@@ -49,7 +49,9 @@ func storyRows(t admin.Trace, zone *time.Location) [][]string {
 // storyLines is what there is to say of an event; at least one line.
 func storyLines(e admin.TraceEvent) []string {
 	var lines []string
-	add := func(format string, args ...any) { lines = append(lines, strings.TrimSpace(fmt.Sprintf(format, args...))) }
+	add := func(format string, args ...any) {
+		lines = append(lines, strings.TrimSpace(fmt.Sprintf(format, args...)))
+	}
 	switch {
 	case e.Sender != nil:
 		lines = acceptedLines(e)
