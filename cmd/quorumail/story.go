@@ -38,9 +38,9 @@ func storyRows(t admin.Trace, zone *time.Location) [][]string {
 	}
 	for _, e := range t.Events {
 		lines := storyLines(e)
-		rows = append(rows, []string{e.Time.In(zone).Format(storyTime), e.Node, e.Kind, lines[0]})
+		rows = append(rows, []string{e.Time.In(zone).Format(storyTime), e.Node, e.Kind, plain(lines[0])})
 		for _, more := range lines[1:] {
-			rows = append(rows, []string{"", "", "", more})
+			rows = append(rows, []string{"", "", "", plain(more)})
 		}
 	}
 	return rows

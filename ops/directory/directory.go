@@ -29,6 +29,9 @@ type Config struct {
 	// or an error whose text says why the domain is refused. Nil: it may go anywhere.
 	Elsewhere func(context.Context, smtp.Address) error
 
+	// Seal encrypts a secret before it is replicated, bound to a name. Nil: secrets are refused with store.ErrUnavailable.
+	Seal func(name string, secret []byte) ([]byte, error)
+
 	// Hashes at once; each holds the memory of one Argon2 (sasl says how much). 0: 2.
 	ConcurrentHashes int
 	// Barrier is how long a login waits for the cluster. 0: 5 s.
