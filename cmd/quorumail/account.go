@@ -42,7 +42,7 @@ func addAccountCommand() *cobra.Command {
 
 func setAccountCommand() *cobra.Command {
 	c := &cobra.Command{Use: "set ADDRESS", Short: "Change an account", Args: cobra.ExactArgs(1),
-		Long: "Changes an account; what no flag names stays as it is. A suspended account cannot log in and still gets its mail.",
+		Long: "Changes an account; what no flag names stays as it is. A suspended account cannot log in, and its mail waits in the queue\n\"local\" until it is suspended no more.",
 		Example: `  quorumail account set an@example.org --quota 10GiB
   quorumail account set an@example.org --quota none          no limit, whatever the cluster's default is
   quorumail account set an@example.org --quota default       the cluster's default: quorumail set account.quota_bytes
@@ -70,7 +70,7 @@ func accountFlags(cmd *cobra.Command) {
 	cmd.Flags().String("name", "", "the owner's name")
 	cmd.Flags().String("quota", "default", "most bytes in its mailboxes: a size such as 5GiB, \"none\", or \"default\"")
 	cmd.Flags().String("quota-messages", "default", "most messages in its mailboxes: a number, \"none\", or \"default\"")
-	cmd.Flags().Bool("suspended", false, "refuse its logins; mail is still taken in")
+	cmd.Flags().Bool("suspended", false, "refuse its logins; its mail waits in the queue \"local\"")
 }
 
 func accountRequest(cmd *cobra.Command, address string) (r admin.AccountRequest, err error) {

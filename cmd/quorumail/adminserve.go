@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/quorumail/quorumail/cluster"
 	"github.com/quorumail/quorumail/ops/admin"
@@ -18,6 +19,7 @@ func (n *node) imapAuth(ctx context.Context, remote netip.Addr, user, password s
 func (n *node) registerAdmin() {
 	n.directory.Register(n.admin)
 	n.registerBackup()
+	(&office{store: n.replica, now: time.Now}).register(n.admin)
 	admin.Handle(n.admin, "status", n.status)
 	admin.Handle(n.admin, "invite", n.makeInvite)
 	// These read everything that this node's state holds: with a million messages that takes minutes.
@@ -45,12 +47,16 @@ func (n *node) status(ctx context.Context, _ admin.Empty) (admin.Status, error) 
 	for _, x := range known {
 		names[cluster.ServerID(x.Id)] = x.Name
 	}
+	queues, err := queueCounts(v)
+	if err != nil {
+		return admin.Status{}, err
+	}
 	missing, err := n.replica.ToFetch(10000)
 	if err != nil {
 		return admin.Status{}, err
 	}
 	out := admin.Status{Name: n.cfg.Name, ID: string(n.id.ID), State: s.State, Leader: names[s.Leader], Term: s.Term, Last: s.Last, Commit: s.Commit, Applied: s.Applied,
-		Missing: missing, Listeners: n.listeners.all(), Version: version, Ready: true}
+		Missing: missing, Queues: queues, Listeners: n.listeners.all(), Version: version, Ready: true}
 	if err := n.ready(); err != nil {
 		out.Ready, out.NotReady = false, err.Error()
 	}

@@ -13,7 +13,7 @@ import (
 type aliasWords struct{ short, example string }
 
 var aliasKinds = map[string]aliasWords{
-	"alias": {"Aliases: further addresses of an account", "  quorumail alias add info@example.org an@example.org\n  quorumail alias set info@example.org binh@example.org"},
+	"alias": {"Aliases: further addresses of an account, or of somebody elsewhere", "  quorumail alias add info@example.org an@example.org\n  quorumail alias set info@example.org binh@example.org"},
 	"group": {"Groups: addresses whose mail every member gets", "  quorumail group add team@example.org an@example.org binh@example.org\n  quorumail group set team@example.org --add chi@example.org --remove an@example.org"},
 }
 
@@ -70,10 +70,14 @@ func changeAlias(method, done string) func(*cobra.Command, []string) error {
 			r.Add, _ = f.GetStringSlice("add")
 			r.Remove, _ = f.GetStringSlice("remove")
 		}
-		if _, err := call[admin.Empty](cmd, method, r); err != nil {
+		made, err := call[admin.Alias](cmd, method, r)
+		if err != nil {
 			return err
 		}
 		say(cmd, "%s: %s", args[0], done)
+		if len(made.Elsewhere) > 0 { // a domain that is mistyped looks like another system
+			say(cmd, "passes mail on to other systems: %s", strings.Join(made.Elsewhere, ", "))
+		}
 		return nil
 	}
 }

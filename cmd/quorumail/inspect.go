@@ -23,7 +23,7 @@ func statusCommand() *cobra.Command {
 			if leader == "" {
 				leader = "nobody"
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is %s; %s leads in term %d; %d applied of %d committed; bodies to fetch: %d; %s\n\n", st.Name, st.State, leader, st.Term, st.Applied, st.Commit, st.Missing, ready)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is %s; %s leads in term %d; %d applied of %d committed; bodies to fetch: %d; %s\nqueues: %s\n\n", st.Name, st.State, leader, st.Term, st.Applied, st.Commit, st.Missing, ready, queueSummary(st.Queues))
 			for _, w := range st.Warnings {
 				fmt.Fprintf(cmd.OutOrStdout(), "warning: %s\n\n", w)
 			}

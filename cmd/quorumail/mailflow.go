@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,11 +10,13 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/quorumail/quorumail/cluster/gossip"
 	"github.com/quorumail/quorumail/ops/config"
+	"github.com/quorumail/quorumail/ops/directory"
 	"github.com/quorumail/quorumail/protocol/smtp"
 	"github.com/quorumail/quorumail/protocol/smtp/smtpd"
 	"github.com/quorumail/quorumail/queue"
@@ -91,33 +94,29 @@ func (n *node) readRoutes(v *state.View) error {
 	if err != nil {
 		return err
 	}
-	var rules []route.Rule
-	for _, r := range records {
-		rule, err := n.routeRule(r)
-		if err != nil {
-			return fmt.Errorf("route of %s: %w", r.Domain, err)
-		}
-		rules = append(rules, rule)
-	}
-	table, err := route.NewTable(rules)
+	table, unopened, err := directory.RouteTable(records, n.openSealed)
 	if err != nil {
 		return err
 	}
 	n.flow.routes.Store(&table)
+	if len(unopened) > 0 {
+		return fmt.Errorf("the passwords of the routes for %s cannot be opened here: set them again", strings.Join(unopened, ", "))
+	}
 	return nil
 }
 
-// routeRule is a route as the router has it.
-func (n *node) routeRule(r *storepb.DomainRoute) (route.Rule, error) {
-	host, port := r.Hosts, uint16(0)
-	if h, p, err := net.SplitHostPort(r.Hosts); err == nil {
-		number, err := strconv.ParseUint(p, 10, 16)
-		if err != nil {
-			return route.Rule{}, fmt.Errorf("the port %q: %w", p, err)
-		}
-		host, port = h, uint16(number)
+// openSealed opens a password that was sealed before it was replicated.
+func (n *node) openSealed(string, []byte) ([]byte, error) {
+	return nil, fmt.Errorf("this node has no key for it: %w", store.ErrUnavailable)
+}
+
+// elsewhere says why mail for an address of another site is not taken: a route that refuses its domain.
+func (n *node) elsewhere(_ context.Context, a smtp.Address) error {
+	rule := n.routeTable().Decide(a.Domain)
+	if rule.Kind != route.Reject {
+		return nil
 	}
-	return route.Rule{Domain: r.Domain, Kind: route.Kind(r.Kind), TLS: route.TLS(r.Tls), Host: host, Port: port, Username: r.Username, Password: route.Secret(r.Password), Text: r.Text}, nil
+	return errors.New(cmp.Or(rule.Text, "mail for "+a.Domain+" is not accepted"))
 }
 
 func (n *node) routeTable() route.Table {

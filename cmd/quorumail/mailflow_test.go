@@ -59,7 +59,7 @@ func inbox(t *testing.T, n dev.Node, a dev.Account) (messages []string) {
 	return messages
 }
 
-func count(messages []string, what string) (n int) {
+func countOf(messages []string, what string) (n int) {
 	for _, m := range messages {
 		if strings.Contains(m, what) {
 			n++
@@ -80,13 +80,13 @@ func TestMailLeavesAndComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "the message at the other site", func() bool { return s.copies("ok@elsewhere.test", "<m1@example.test>") == 1 })
-	if got := count(inbox(t, c.Nodes[2], c.Accounts[1]), "m1@example.test"); got != 1 {
+	if got := countOf(inbox(t, c.Nodes[2], c.Accounts[1]), "m1@example.test"); got != 1 {
 		t.Errorf("the local recipient has %d copies", got)
 	}
 	if err := submit(c.Nodes[1], an, []string{"refuse.me@elsewhere.test"}, message("m2")); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the notice that it was refused", func() bool { return count(inbox(t, c.Nodes[2], an), "no such user here") == 1 })
+	await(t, "the notice that it was refused", func() bool { return countOf(inbox(t, c.Nodes[2], an), "no such user here") == 1 })
 	for _, m := range inbox(t, c.Nodes[0], an) {
 		if strings.Contains(m, "no such user here") && (!strings.Contains(m, "refuse.me@elsewhere.test") || !strings.Contains(m, "multipart/report") || !strings.Contains(m, "Status: 5.1.1")) {
 			t.Errorf("the notice says too little:\n%s", m)

@@ -229,7 +229,7 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 		port.Close()
 		return err
 	}
-	if n.directory, err = directory.New(directory.Config{Store: n.replica, SaltKey: n.saltKey, Metrics: n.figures.directory, Logger: n.log}); err != nil {
+	if n.directory, err = directory.New(directory.Config{Store: n.replica, Elsewhere: n.elsewhere, SaltKey: n.saltKey, Metrics: n.figures.directory, Logger: n.log}); err != nil {
 		port.Close()
 		return err
 	}

@@ -19,6 +19,7 @@ type Status struct {
 	NotReady  string            `json:"not_ready,omitempty"` // why not
 	Missing   int               `json:"missing_bodies"`
 	Warnings  []string          `json:"warnings,omitempty"` // of this node and of the leader: someone must act
+	Queues    QueueCounts       `json:"queues"`             // of the whole cluster, as this node knows
 	Members   []Member          `json:"members"`
 	Listeners map[string]string `json:"listeners"`
 	Version   string            `json:"version"`
@@ -163,6 +164,7 @@ type AppPassword struct {
 type Alias struct {
 	Address     string   `json:"address"`
 	Targets     []string `json:"targets"`
+	Elsewhere   []string `json:"elsewhere,omitempty"` // those of the targets that are of other systems
 	Group       bool     `json:"group"`
 	Description string   `json:"description"`
 }

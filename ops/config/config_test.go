@@ -28,7 +28,8 @@ func TestLoadFillsDefaultsAndResolvesPaths(t *testing.T) {
 		Cluster:   Cluster{Listen: ":7400", Advertise: "mail1.example.test:7400", GossipListen: ":7401", GossipAdvertise: "mail1.example.test:7401"},
 		Listeners: Listeners{SMTP: ":25", Submission: ":587", Submissions: ":465", IMAPS: ":993", Admin: "127.0.0.1:7402"},
 		Log:       Log{Level: "info", Format: "text"}, Raft: Raft{LogStore: "wal", Heartbeat: time.Second, SnapshotEntries: 65536},
-		Limits: Limits{MinFreeDiskBytes: 1 << 30, MaxConnections: 10_000},
+		Limits:   Limits{MinFreeDiskBytes: 1 << 30, MaxConnections: 10_000},
+		Delivery: Delivery{Port: 25},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -18,7 +18,7 @@ type AccountChange struct {
 	Name          *string // the owner's
 	QuotaBytes    *int64  // 0: the cluster's default (account.quota_bytes); store.Unlimited: no limit
 	QuotaMessages *int64  // 0: the cluster's default (account.quota_messages); store.Unlimited: no limit
-	Suspended     *bool   // refuse logins; mail is still taken in
+	Suspended     *bool   // refuse logins; its mail waits in the queue "local" until the account is suspended no more
 }
 
 // AccountInfo is an account as it stands.

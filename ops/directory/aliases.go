@@ -13,7 +13,7 @@ import (
 
 // AliasSpec says what an alias or a group shall be.
 type AliasSpec struct {
-	Targets     []string // addresses of this site; for SetAlias none leaves those that it has
+	Targets     []string // of this site, or of other systems, to which its mail is passed on; for SetAlias none leaves those that it has
 	Add, Remove []string // SetAlias: to and from the targets
 	Group       bool     // every member gets its own copy; it is listed as a group
 	Description *string  // nil leaves it
@@ -23,6 +23,7 @@ type AliasSpec struct {
 type AliasInfo struct {
 	Address     string
 	Targets     []string
+	Elsewhere   []string // those of the targets whose domains are not of this site now
 	Group       bool
 	Description string
 }
@@ -91,7 +92,7 @@ func (d *Directory) putAlias(ctx context.Context, record *storepb.Alias, spec Al
 	return err
 }
 
-// targets checks where an alias leads: to addresses here, each once, not back to itself.
+// targets checks where an alias leads: to addresses that get mail here, or of other systems, each once, not back to itself.
 func (d *Directory) targets(ctx context.Context, address string, targets []string) ([]string, error) {
 	if len(targets) == 0 || len(targets) > MaxTargets {
 		return nil, fmt.Errorf("%s: %d targets, want 1 to %d: %w", address, len(targets), MaxTargets, store.ErrInvalid)
@@ -157,7 +158,15 @@ func (d *Directory) RemoveAlias(ctx context.Context, address string, group bool)
 // Alias shows one alias or group. store.ErrNotFound.
 func (d *Directory) Alias(ctx context.Context, address string, group bool) (AliasInfo, error) {
 	a, err := d.alias(ctx, address, group)
-	return aliasInfo(a), err
+	if err != nil {
+		return AliasInfo{}, err
+	}
+	var info AliasInfo
+	err = d.local(func(v *state.View) error {
+		info, err = aliasInfo(v, a)
+		return err
+	})
+	return info, err
 }
 
 // alias reads one; an alias is not found as a group, nor a group as an alias.
@@ -188,17 +197,28 @@ func (d *Directory) Aliases(ctx context.Context, group bool) ([]AliasInfo, error
 	var list []AliasInfo
 	err := d.read(ctx, func(v *state.View) error {
 		return eachAlias(v, func(a *storepb.Alias) error {
-			if a.GetGroup() == group {
-				list = append(list, aliasInfo(a))
+			if a.GetGroup() != group {
+				return nil
 			}
-			return nil
+			info, err := aliasInfo(v, a)
+			list = append(list, info)
+			return err
 		})
 	})
 	return list, err
 }
 
-func aliasInfo(a *storepb.Alias) AliasInfo {
-	return AliasInfo{Address: a.GetAddress(), Targets: a.GetTargets(), Group: a.GetGroup(), Description: a.GetDescription()}
+func aliasInfo(v *state.View, a *storepb.Alias) (AliasInfo, error) {
+	info := AliasInfo{Address: a.GetAddress(), Targets: a.GetTargets(), Group: a.GetGroup(), Description: a.GetDescription()}
+	for _, t := range a.GetTargets() {
+		switch _, err := v.Domain(domainOf(t)); {
+		case errors.Is(err, store.ErrNotFound):
+			info.Elsewhere = append(info.Elsewhere, t)
+		case err != nil:
+			return info, err
+		}
+	}
+	return info, nil
 }
 
 func aliasKind(group bool) string {

@@ -32,6 +32,8 @@ type Config struct {
 	// SaltKey is a secret of the whole cluster, from which users that there are not get the salts of their SCRAM keys; nil: one of this
 	// node's, until it stops.
 	SaltKey func() ([]byte, error)
+	// Seal encrypts a secret before it is replicated, bound to a name. Nil: secrets are refused with store.ErrUnavailable.
+	Seal func(name string, secret []byte) ([]byte, error)
 
 	// Hashes at once; each holds the memory of one Argon2 (sasl says how much). 0: 2.
 	ConcurrentHashes int

@@ -13,7 +13,7 @@ import (
 
 // DomainChange is what a domain shall be. Nil leaves a field as it is.
 type DomainChange struct {
-	CatchAll  *string // the address that gets mail for unknown recipients; "": none
+	CatchAll  *string // the address, here or elsewhere, that gets mail for unknown recipients; "": none
 	Suspended *bool   // refuse its mail for now
 }
 
@@ -73,7 +73,7 @@ func (d *Directory) putDomain(ctx context.Context, name string, c DomainChange, 
 	return err
 }
 
-// catchAll checks that mail to the address would arrive here.
+// catchAll checks that mail to the address would arrive, here or elsewhere.
 func (d *Directory) catchAll(ctx context.Context, address string) (string, error) {
 	if address == "" {
 		return "", nil
@@ -88,9 +88,18 @@ func (d *Directory) catchAll(ctx context.Context, address string) (string, error
 	return a.Canonical(), nil
 }
 
-// delivers is nil when the address is an account's, an alias or a group.
+// delivers is nil when the address is an account's, an alias or a group, or one of another system to which mail may go.
 func (d *Directory) delivers(ctx context.Context, a smtp.Address) error {
-	return d.read(ctx, func(v *state.View) error {
+	if a.Domain == "" {
+		return fmt.Errorf("%s: write it with its domain: %w", a, store.ErrInvalid)
+	}
+	err := d.read(ctx, func(v *state.View) error {
+		if _, err := v.Domain(a.Domain); err != nil {
+			if errors.Is(err, store.ErrNotFound) {
+				err = errElsewhere
+			}
+			return err
+		}
 		_, err := v.AccountByAddress(d.base(a).Canonical())
 		if errors.Is(err, store.ErrNotFound) {
 			_, err = v.Alias(a.Canonical())
@@ -100,7 +109,17 @@ func (d *Directory) delivers(ctx context.Context, a smtp.Address) error {
 		}
 		return err
 	})
+	if !errors.Is(err, errElsewhere) {
+		return err
+	}
+	if err := d.Elsewhere(ctx, a); err != nil && !errors.Is(err, store.ErrUnavailable) { // what is not known now is known when mail comes
+		return fmt.Errorf("no mail may go to %s (see: quorumail route list): %w: %w", a, err, store.ErrInvalid)
+	}
+	return nil
 }
+
+// errElsewhere: the domain is not of this site.
+var errElsewhere = errors.New("the domain is not of this site")
 
 // RemoveDomain ends the taking of a domain's mail. store.ErrConflict while it has accounts or aliases.
 func (d *Directory) RemoveDomain(ctx context.Context, name string) error {

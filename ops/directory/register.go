@@ -6,14 +6,16 @@ import (
 	"github.com/quorumail/quorumail/ops/admin"
 )
 
-// Register serves the directory's administration: the methods domain.*, account.*, alias.*, group.*, set
-// and settings.
+// Register serves the directory's administration: the methods domain.*, account.*, alias.*, group.*, policy.*,
+// route.*, set and settings.
 func (d *Directory) Register(s *admin.Server) {
 	d.registerDomains(s)
 	d.registerAccounts(s)
 	d.registerAliases(s, false)
 	d.registerAliases(s, true)
 	d.registerSettings(s)
+	d.registerRules(s)
+	d.registerRoutes(s)
 }
 
 func done(err error) (admin.Empty, error) { return admin.Empty{}, err }
@@ -78,11 +80,18 @@ func (d *Directory) registerAliases(s *admin.Server, group bool) {
 	spec := func(r admin.AliasRequest) AliasSpec {
 		return AliasSpec{Targets: r.Targets, Add: r.Add, Remove: r.Remove, Group: group, Description: r.Description}
 	}
-	admin.Handle(s, kind+".add", func(ctx context.Context, r admin.AliasRequest) (admin.Empty, error) {
-		return done(d.CreateAlias(ctx, r.Address, spec(r)))
+	made := func(ctx context.Context, address string, err error) (admin.Alias, error) {
+		if err != nil {
+			return admin.Alias{}, err
+		}
+		info, err := d.Alias(ctx, address, group)
+		return adminAlias(info), err
+	}
+	admin.Handle(s, kind+".add", func(ctx context.Context, r admin.AliasRequest) (admin.Alias, error) {
+		return made(ctx, r.Address, d.CreateAlias(ctx, r.Address, spec(r)))
 	})
-	admin.Handle(s, kind+".set", func(ctx context.Context, r admin.AliasRequest) (admin.Empty, error) {
-		return done(d.SetAlias(ctx, r.Address, spec(r)))
+	admin.Handle(s, kind+".set", func(ctx context.Context, r admin.AliasRequest) (admin.Alias, error) {
+		return made(ctx, r.Address, d.SetAlias(ctx, r.Address, spec(r)))
 	})
 	admin.Handle(s, kind+".remove", func(ctx context.Context, r admin.AliasRequest) (admin.Empty, error) {
 		return done(d.RemoveAlias(ctx, r.Address, group))
@@ -136,7 +145,7 @@ func adminAccount(i AccountInfo) admin.Account {
 }
 
 func adminAlias(i AliasInfo) admin.Alias {
-	return admin.Alias{Address: i.Address, Targets: i.Targets, Group: i.Group, Description: i.Description}
+	return admin.Alias{Address: i.Address, Targets: i.Targets, Elsewhere: i.Elsewhere, Group: i.Group, Description: i.Description}
 }
 
 // each is f of every element; an empty list is empty JSON, not null.

@@ -13,7 +13,8 @@ import (
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
-// Resolve lists who gets an address's mail, aliases, groups, catch-all and plus-addressing followed. store.ErrNotFound: the domain is of
+// Resolve lists who gets an address's mail, aliases, groups, catch-all and plus-addressing followed: mailboxes here, and addresses elsewhere to
+// which an alias, a group or a catch-all passes it on (Recipient.Remote). store.ErrNotFound: the domain is of
 // this site and nobody does; smtpd.ErrNotLocal: the domain is not of this site; store.ErrUnavailable: the domain is
 // suspended, so that senders keep the mail for a while.
 //
@@ -162,7 +163,7 @@ func (d *Directory) maySendAs(read func(func(*state.View) error) error, id store
 		}
 		list, err := v.Resolve(address.Canonical())
 		for _, r := range list {
-			ok = ok || r.Account == id
+			ok = ok || !r.Remote && r.Account == id // an address elsewhere to which mail is passed on is nobody's here
 		}
 		return none(err)
 	})

@@ -102,6 +102,7 @@ const (
 	Failed                      // never try again: bounce
 )
 
+// String is the status as logs have it.
 func (s Status) String() string {
 	switch s {
 	case Delivered:

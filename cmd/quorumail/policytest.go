@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quorumail/quorumail/ops/admin"
+	"github.com/quorumail/quorumail/protocol/smtp"
+	"github.com/quorumail/quorumail/queue/filter"
+)
+
+// maxTestMessageBytes bounds a message that is read from standard input, where it can be read only once.
+const maxTestMessageBytes = 100 << 20
+
+func policyTestCommand() *cobra.Command {
+	c := withJSON(&cobra.Command{Use: "test MESSAGE", Short: "Say what the rules would do with a message: a file, or - for standard input", Args: cobra.ExactArgs(1),
+		Long: "Judges a message by the rules that are in force, here and now, and says which of them match, and where. Nothing is sent. What the envelope is, the\n" +
+			"flags say; without --from it is the null sender.",
+		Example: "  quorumail policy test letter.eml --client 192.0.2.7 --from an@example.net --to binh@example.org",
+		RunE:    runPolicyTest})
+	f := c.Flags()
+	f.String("client", "", "address that the message comes from")
+	f.String("from", "", "envelope sender")
+	f.StringSlice("to", nil, "envelope recipients")
+	f.String("direction", "in", "in: for mailboxes here; out: for other systems")
+	return c
+}
+
+func runPolicyTest(cmd *cobra.Command, args []string) error {
+	m, err := testMessage(cmd, args[0])
+	if err != nil {
+		return err
+	}
+	rules, err := call[[]admin.Rule](cmd, "policy.list", admin.Empty{})
+	if err != nil {
+		return err
+	}
+	set, err := compileShown(rules)
+	if err != nil {
+		return fmt.Errorf("a rule that another program wrote: use the program of the nodes: %w", err)
+	}
+	e, err := set.Explain(cmd.Context(), m)
+	if err != nil {
+		return fmt.Errorf("judge the message: %w", err)
+	}
+	return showExplanation(cmd, e)
+}
+
+// compileShown compiles rules as they are listed, which is in their order.
+func compileShown(rules []admin.Rule) (*filter.RuleSet, error) {
+	var list []filter.Rule
+	for _, r := range rules {
+		if !r.Disabled {
+			list = append(list, filter.Rule{ID: r.ID, Action: r.Action, Field: r.Field, Header: r.Header, Pattern: r.Pattern, Direction: r.Direction, Note: r.Note, Reply: r.Reply})
+		}
+	}
+	return filter.Compile(list)
+}
+
+// testMessage is what the flags and the file say.
+func testMessage(cmd *cobra.Command, file string) (*filter.Message, error) {
+	f := cmd.Flags()
+	client, _ := f.GetString("client")
+	from, _ := f.GetString("from")
+	to, _ := f.GetStringSlice("to")
+	direction, _ := f.GetString("direction")
+	m := &filter.Message{Direction: map[string]filter.Direction{"in": filter.In, "out": filter.Out}[direction]}
+	if m.Direction == 0 {
+		return nil, usageError{fmt.Errorf("--direction is in or out")}
+	}
+	var err error
+	if client != "" {
+		if m.Client, err = netip.ParseAddr(client); err != nil {
+			return nil, usageError{fmt.Errorf("--client: %w", err)}
+		}
+	}
+	if from = strings.Trim(from, "<> "); from != "" {
+		if m.From, err = smtp.ParseAddress(from); err != nil {
+			return nil, usageError{fmt.Errorf("--from %q: %w", from, err)}
+		}
+	}
+	for _, s := range to {
+		a, err := smtp.ParseAddress(strings.Trim(s, "<> "))
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--to %q: %w", s, err)}
+		}
+		m.Recipients = append(m.Recipients, a)
+	}
+	m.Open, err = opener(cmd.InOrStdin(), file)
+	return m, err
+}
+
+// opener reads a message as often as it takes.
+func opener(stdin io.Reader, file string) (func() (io.ReadCloser, error), error) {
+	if file != "-" {
+		if _, err := os.Stat(file); err != nil {
+			return nil, fmt.Errorf("read the message: %w", err)
+		}
+		return func() (io.ReadCloser, error) { return os.Open(file) }, nil
+	}
+	raw, err := io.ReadAll(io.LimitReader(stdin, maxTestMessageBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the message from standard input: %w", err)
+	}
+	if len(raw) > maxTestMessageBytes {
+		return nil, fmt.Errorf("the message on standard input is longer than %s: write it into a file", humanSize(maxTestMessageBytes))
+	}
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }, nil
+}
+
+// verdictJSON is what "policy test --json" prints.
+type verdictJSON struct {
+	Verdict   string      `json:"verdict"` // accept, tag, defer, hold, reject
+	Reply     string      `json:"reply,omitempty"`
+	Headers   []string    `json:"headers,omitempty"` // that would be put on top
+	Rules     []string    `json:"rules"`             // that counted
+	Matches   []matchJSON `json:"matches"`
+	Truncated bool        `json:"truncated,omitempty"` // the message has more than is looked at
+}
+
+// matchJSON is a rule that matched.
+type matchJSON struct {
+	ID      string `json:"id"`
+	Action  string `json:"action"`
+	Where   string `json:"where"`
+	Excerpt string `json:"excerpt"`
+	Counts  bool   `json:"counts"` // false: a rule before it allowed the message
+}
+
+func showExplanation(cmd *cobra.Command, e filter.Explanation) error {
+	out := verdictJSON{Verdict: e.Verdict.Action.String(), Reply: e.Verdict.Reply, Headers: []string{}, Rules: append([]string{}, e.Verdict.Rules...), Matches: []matchJSON{}, Truncated: e.Truncated}
+	for _, h := range e.Verdict.Headers {
+		out.Headers = append(out.Headers, strings.TrimRight(h, "\r\n"))
+	}
+	var rows [][]string
+	for _, m := range e.Matches {
+		out.Matches = append(out.Matches, matchJSON{m.Rule.ID, m.Rule.Action, m.Where, m.Excerpt, m.Counts})
+		counts := "yes"
+		if !m.Counts {
+			counts = "no, allowed before"
+		}
+		rows = append(rows, []string{m.Rule.ID, m.Rule.Action, counts, m.Where, plain(m.Excerpt)})
+	}
+	if wantsJSON(cmd) {
+		return printJSON(cmd.OutOrStdout(), out)
+	}
+	if len(rows) == 0 {
+		say(cmd, "no rule matches")
+	} else if err := show(cmd, out, "RULE ACTION COUNTS WHERE TEXT", rows); err != nil {
+		return err
+	}
+	say(cmd, "verdict: %s", verdictText(out))
+	if out.Truncated {
+		say(cmd, "the message has more text than rules look at; the rest was not read")
+	}
+	return nil
+}
+
+func verdictText(v verdictJSON) string {
+	text := v.Verdict
+	if v.Reply != "" {
+		text += ", with the reply: " + v.Reply
+	}
+	if len(v.Headers) > 0 {
+		text += ", with " + strings.Join(v.Headers, " and ") + " on top"
+	}
+	return text
+}
