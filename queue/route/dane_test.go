@@ -121,6 +121,17 @@ func TestVerifyDANE(t *testing.T) {
 	}
 }
 
+func TestVerifyDANETakesTheTimeItIsGiven(t *testing.T) {
+	root := issue(t, nil, isCA)
+	leaf := issue(t, root, named("mx.test"))
+	chain, records := []*x509.Certificate{leaf.cert, root.cert}, []route.TLSA{tlsa(2, 1, 1, root)}
+	for years, ok := range map[int]bool{-2: false, 0: true, 49: true, 51: false} {
+		if err := route.VerifyDANE(records, chain, []string{"mx.test"}, certTime.AddDate(years, 0, 0)); (err == nil) != ok {
+			t.Errorf("after %d years: %v", years, err)
+		}
+	}
+}
+
 // RFC 7672 §2.1.2, §2.2.
 func TestTLSARecordsCountOnlyWhenAuthentic(t *testing.T) {
 	data := fmt.Sprintf("%064x", 7)

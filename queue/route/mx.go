@@ -45,7 +45,7 @@ func (r *Router) implicit(ctx context.Context, p *Plan) error {
 		return unanswered(p.Domain, f.err)
 	case len(addrs) == 0:
 		return permanent(550, "5.1.2", "The domain %s has no mail exchanger and no address", p.Domain)
-	case self.named(p.Domain), self.named(f.answer.Name), slices.ContainsFunc(f.answer.Records, self.has):
+	case self.named(f.answer.Name), slices.ContainsFunc(f.answer.Records, self.has):
 		return loops(p.Domain, true)
 	}
 	p.Hosts = []Host{{Name: f.answer.Name, Addrs: addrs, Authentic: f.answer.Authentic}}

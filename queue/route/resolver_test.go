@@ -293,6 +293,31 @@ func TestAuthenticAnswers(t *testing.T) {
 	}
 }
 
+// Addresses of both families are authentic when both are.
+func TestBothFamiliesMustBeAuthentic(t *testing.T) {
+	z := routetest.New("host.example A 192.0.2.1", "host.example AAAA 2001:db8::1")
+	z.Secure("host.example")
+	for _, kind := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		d := routetest.NewResolver(t, route.Config{Servers: []string{"192.0.2.53"}, Validating: []string{"192.0.2.53"}, Transport: insecureKind{z, kind}})
+		got, err := d.LookupAddrs(t.Context(), "host.example", route.Any)
+		if err != nil || len(got.Records) != 2 || got.Authentic {
+			t.Errorf("%s not authentic: got %+v, %v", dns.TypeToString[kind], got, err)
+		}
+	}
+}
+
+// insecureKind leaves the AD bit out of answers to questions of one kind.
+type insecureKind struct {
+	*routetest.Zone
+	kind uint16
+}
+
+func (i insecureKind) Exchange(ctx context.Context, server netip.AddrPort, query *dns.Msg, tcp bool) (*dns.Msg, error) {
+	m, err := i.Zone.Exchange(ctx, server, query, tcp)
+	m.AuthenticatedData = m.AuthenticatedData && query.Question[0].Qtype != i.kind
+	return m, err
+}
+
 func TestOneFamilyIsEnough(t *testing.T) {
 	z := routetest.New("four.example A 192.0.2.1", "six.example AAAA 2001:db8::6")
 	d := served(t, z)

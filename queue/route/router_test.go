@@ -63,6 +63,7 @@ func TestHostsOfADomain(t *testing.T) {
 	z := routetest.New(
 		"two.test MX 20 b.test", "two.test MX 10 a.test", "a.test A 192.0.2.1", "a.test AAAA 2001:db8::1", "b.test A 192.0.2.2",
 		"signed.test MX 10 signed-mx.test", "signed.test MX 20 a.test", "signed-mx.test A 192.0.2.3",
+		"loose.test MX 10 signed-mx.test",
 		"twice.test MX 20 a.test", "twice.test MX 10 a.test", "twice.test MX 30 A.test",
 		"null.test MX 0 .", "null.test A 192.0.2.66", "nullplus.test MX 0 .", "nullplus.test MX 10 a.test",
 		"implicit.test A 192.0.2.4", "implicit.test AAAA 2001:db8::4", "implicit.test A 192.0.2.5",
@@ -97,6 +98,7 @@ func TestHostsOfADomain(t *testing.T) {
 		{"in order of preference", "two.test", "10 " + a + "; 20 b.test 192.0.2.2:25"},
 		{"any case", "TWO.Test", "10 " + a + "; 20 b.test 192.0.2.2:25"},
 		{"authentic all the way", "signed.test", "10 signed-mx.test 192.0.2.3:25!; 20 " + a},
+		{"authentic but for the MX records", "loose.test", "10 signed-mx.test 192.0.2.3:25"},
 		{"a host that is named again", "twice.test", "10 " + a},
 		{"null MX (RFC 7505)", "null.test", "556 5.1.10 The domain null.test takes no mail"},
 		{"null MX beside another", "nullplus.test", "10 " + a},
@@ -152,6 +154,31 @@ func TestHostsOfADomain(t *testing.T) {
 				t.Errorf("%#v", err)
 			}
 		})
+	}
+}
+
+// RFC 5321 §5.1: equal hosts are cut with this one, in whatever order they are tried, and by whatever it is known.
+func TestThisSiteIsCutFromTheList(t *testing.T) {
+	z := routetest.New("better.test A 192.0.2.1", "equal.test A 192.0.2.2", "worse.test A 192.0.2.3", "named.test A 192.0.2.4", "alias.test CNAME named.test", "other.test A 203.0.113.1",
+		"slow.test MX 10 silent.test", "slow.test MX 10 other.test", "implicit.test CNAME named.test")
+	z.Fail("silent.test", routetest.Silence)
+	for _, me := range []string{"named", "alias", "other", "lost"} {
+		z.Add(me+".x.test MX 5 better.test", me+".x.test MX 10 equal.test", me+".x.test MX 10 "+me+".test", me+".x.test MX 20 worse.test")
+	}
+	self := func() route.Self { return route.Self{Names: []string{"named.test", "lost.test"}, Addrs: addrs("203.0.113.1")} }
+	for seed := range uint64(20) {
+		r := router(t, z, route.RouterConfig{Self: self, Random: rand.NewPCG(seed, seed)})
+		for _, domain := range []string{"named.x.test", "alias.x.test", "other.x.test", "lost.x.test"} {
+			if p, err := r.Hosts(t.Context(), domain); err != nil || short(p) != "5 better.test 192.0.2.1:25" {
+				t.Errorf("seed %d: %s: got %s, %v", seed, domain, short(p), err)
+			}
+		}
+		for _, domain := range []string{"slow.test", "implicit.test", "named.test"} {
+			var e *route.Error
+			if _, err := r.Hosts(t.Context(), domain); !errors.As(err, &e) || e.Enhanced != "5.4.6" {
+				t.Errorf("seed %d: %s: got %v", seed, domain, err)
+			}
+		}
 	}
 }
 

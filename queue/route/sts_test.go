@@ -250,6 +250,11 @@ func TestPoliciesThatDoNotCount(t *testing.T) {
 		"redirect":   func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
 		"not found":  status(404),
 		"no content": status(204),
+		"another success": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			w.WriteHeader(http.StatusNonAuthoritativeInfo)
+			_, _ = io.WriteString(w, examplePolicy)
+		},
 		"unreadable": text("mode: enforce"),
 		"too large":  text(examplePolicy + strings.Repeat("x: y\n", 64<<10/5)),
 		"another type": func(w http.ResponseWriter, _ *http.Request) {
