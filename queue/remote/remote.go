@@ -102,6 +102,7 @@ const (
 	Failed                      // never try again: bounce
 )
 
+// String is how logs and metrics name the status.
 func (s Status) String() string {
 	switch s {
 	case Delivered:
