@@ -1,5 +1,7 @@
 package remote
 
+import "bytes"
+
 // maxLine is the longest line without its end (RFC 5321 §4.5.3.1.6).
 const maxLine = 998
 
@@ -21,35 +23,41 @@ type scanner struct {
 }
 
 func (s *scanner) Write(p []byte) (int, error) {
-	s.facts.size += int64(len(p))
-	for _, c := range p {
-		s.take(c)
+	n := len(p)
+	s.facts.size += int64(n)
+	for len(p) > 0 {
+		end := bytes.IndexByte(p, '\n')
+		if end < 0 {
+			s.text(p)
+			break
+		}
+		s.text(p[:end])
+		s.end()
+		p = p[end+1:]
 	}
-	return len(p), nil
+	return n, nil
 }
 
-func (s *scanner) take(c byte) {
-	switch {
-	case c == '\n':
-		if !s.cr {
-			s.facts.bare = true
-		}
-		s.cr, s.line = false, 0
-		return
-	case s.cr:
-		s.facts.bare = true
-	}
-	if s.cr = c == '\r'; s.cr {
+// text takes a line, or a part of one, without its LF.
+func (s *scanner) text(p []byte) {
+	if len(p) == 0 {
 		return
 	}
-	if s.line++; s.line > maxLine {
-		s.facts.long = true
+	cr := bytes.IndexByte(p, '\r')
+	s.facts.bare = s.facts.bare || s.cr || cr >= 0 && cr < len(p)-1
+	if s.cr = cr == len(p)-1; s.cr {
+		p = p[:cr]
 	}
-	if c >= 0x80 {
-		s.facts.eightBit = true
-	} else if c == 0 {
-		s.facts.nul = true
-	}
+	s.line += len(p)
+	s.facts.long = s.facts.long || s.line > maxLine
+	s.facts.nul = s.facts.nul || bytes.IndexByte(p, 0) >= 0
+	s.facts.eightBit = s.facts.eightBit || bytes.ContainsFunc(p, func(r rune) bool { return r >= 0x80 })
+}
+
+// end takes an LF.
+func (s *scanner) end() {
+	s.facts.bare = s.facts.bare || !s.cr
+	s.cr, s.line = false, 0
 }
 
 // finish gives the facts of the whole.

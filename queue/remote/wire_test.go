@@ -229,3 +229,36 @@ func FuzzBody(f *testing.F) {
 		}
 	})
 }
+
+func TestFacts(t *testing.T) {
+	line := strings.Repeat("x", maxLine)
+	for in, want := range map[string]facts{
+		"":                   {},
+		"a\r\n":              {size: 3},
+		"a":                  {size: 3, open: true},
+		"a\r\n\r\nb\r\n":     {size: 8},
+		"a\nb\r\n":           {size: 5, bare: true},
+		"a\rb\r\n":           {size: 5, bare: true},
+		"a\r\r\n":            {size: 4, bare: true},
+		"\n":                 {size: 1, bare: true},
+		"\r":                 {size: 3, bare: true, open: true},
+		"a\x00\r\n":          {size: 4, nul: true},
+		"\xc3\xa0\r\n":       {size: 4, eightBit: true},
+		"\xff\r\n":           {size: 3, eightBit: true},
+		line + "\r\n":        {size: maxLine + 2},
+		line + "x\r\n":       {size: maxLine + 3, long: true},
+		line + "\r\n" + line: {size: 2*maxLine + 4, open: true},
+	} {
+		for _, piece := range []int{1, 2, 7, 5000} {
+			var s scanner
+			for rest := in; rest != ""; {
+				n := min(piece, len(rest))
+				s.Write([]byte(rest[:n]))
+				rest = rest[n:]
+			}
+			if got := s.finish(); got != want {
+				t.Errorf("%.20q in pieces of %d: %+v, want %+v", in, piece, got, want)
+			}
+		}
+	}
+}
