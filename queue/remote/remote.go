@@ -102,11 +102,7 @@ const (
 	Failed                      // never try again: bounce
 )
 
-<<<<<<< HEAD
-// String is the status as logs have it.
-=======
 // String is how logs and metrics name the status.
->>>>>>> w-remote
 func (s Status) String() string {
 	switch s {
 	case Delivered:
