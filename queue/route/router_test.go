@@ -21,8 +21,10 @@ import (
 
 func router(t *testing.T, zone *routetest.Zone, cfg route.RouterConfig) *route.Router {
 	t.Helper()
-	cfg.Resolver = routetest.NewResolver(t, route.Config{Servers: []string{"192.0.2.53"}, Validating: []string{"192.0.2.53"},
-		Transport: zone, Timeout: time.Millisecond, Attempts: 1})
+	if cfg.Resolver == nil {
+		cfg.Resolver = routetest.NewResolver(t, route.Config{Servers: []string{"192.0.2.53"}, Validating: []string{"192.0.2.53"},
+			Transport: zone, Timeout: time.Millisecond, Attempts: 1})
+	}
 	if cfg.Random == nil {
 		cfg.Random = rand.NewPCG(1, 2)
 	}
@@ -165,7 +167,9 @@ func TestThisSiteIsCutFromTheList(t *testing.T) {
 	for _, me := range []string{"named", "alias", "other", "lost"} {
 		z.Add(me+".x.test MX 5 better.test", me+".x.test MX 10 equal.test", me+".x.test MX 10 "+me+".test", me+".x.test MX 20 worse.test")
 	}
-	self := func() route.Self { return route.Self{Names: []string{"named.test", "lost.test"}, Addrs: addrs("203.0.113.1")} }
+	self := func() route.Self {
+		return route.Self{Names: []string{"named.test", "lost.test"}, Addrs: addrs("203.0.113.1")}
+	}
 	for seed := range uint64(20) {
 		r := router(t, z, route.RouterConfig{Self: self, Random: rand.NewPCG(seed, seed)})
 		for _, domain := range []string{"named.x.test", "alias.x.test", "other.x.test", "lost.x.test"} {
@@ -184,7 +188,7 @@ func TestThisSiteIsCutFromTheList(t *testing.T) {
 
 func TestPlansSayWhatTheyAre(t *testing.T) {
 	z := routetest.New("a.test MX 10 mx.a.test", "a.test MX 20 gone.test", "mx.a.test A 192.0.2.1", "relay.test A 192.0.2.2", "relay2.test A 192.0.2.3", "relay.test AAAA 2001:db8::2")
-	r := router(t, z, route.RouterConfig{Families: []route.Family{route.IPv4}, Port: 2525, Table: tableOf(t,
+	r := router(t, z, route.RouterConfig{Resolver: served(t, z), Families: []route.Family{route.IPv4}, Port: 2525, Table: tableOf(t,
 		route.Rule{Domain: "tls.test", TLS: route.TLSVerify},
 		route.Rule{Domain: "sub.test", Kind: route.Smarthost, Host: "relay2.test, 192.0.2.9 ,[2001:db8::9], relay.test", Port: 26},
 		route.Rule{Domain: "login.test", Kind: route.Smarthost, Host: "Relay.test", Username: "me", Password: "secret"},
