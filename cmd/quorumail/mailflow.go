@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -54,7 +55,11 @@ func (n *node) openMailflow() (err error) {
 	if err != nil {
 		return err
 	}
-	f.queue, err = queue.New(queue.Config{Self: store.ServerID(n.id.ID), Store: queueStore{n.replica}, Sender: &queue.Mail{Router: router, Client: f.client},
+	protection, err := n.protection(f.dns)
+	if err != nil {
+		return err
+	}
+	f.queue, err = queue.New(queue.Config{Self: store.ServerID(n.id.ID), Store: queueStore{n.replica}, Sender: &queue.Mail{Router: router, Client: f.client, Protect: protection.Protect},
 		Resolver: queueResolver{n}, Judge: &f.checks, Cluster: workers{n}, Notices: queue.Notices{Hostname: n.cfg.Hostname, From: n.postmaster}, Policy: n.queuePolicy, Metrics: n.figures.queue, Logger: n.log})
 	if err != nil {
 		return err
@@ -63,6 +68,48 @@ func (n *node) openMailflow() (err error) {
 	n.replica.OnQueued(f.queue.Queued)
 	n.replica.OnRules(n.readRules)
 	return nil
+}
+
+// protection is what the domains' own word of TLS is worth.
+func (n *node) protection(resolver route.Resolver) (*queue.Protection, error) {
+	sts, err := route.NewSTS(route.STSConfig{Resolver: resolver, Store: policyStore{n.replica}, Logger: n.log})
+	if err != nil {
+		return nil, err
+	}
+	return &queue.Protection{Resolver: resolver, Policy: sts.Policy,
+		STS:  func() bool { return config.DeliveryMTASTS.From(n.directory.Lookup) },
+		DANE: func() bool { return config.DeliveryDANE.From(n.directory.Lookup) }}, nil
+}
+
+// policyStore keeps MTA-STS policies where all nodes find them: an attacker who hides a policy must not win by another node's ignorance.
+type policyStore struct{ *replica.Replica }
+
+func policyName(domain string) string { return "mta-sts/" + domain }
+
+// Load implements route.PolicyStore.
+func (s policyStore) Load(_ context.Context, domain string) (p route.KeptPolicy, found bool, err error) {
+	v := s.View()
+	defer v.Close()
+	raw, err := v.Secret(policyName(domain))
+	if errors.Is(err, store.ErrNotFound) {
+		return p, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &p)
+	}
+	return p, err == nil, err
+}
+
+// Save implements route.PolicyStore.
+func (s policyStore) Save(ctx context.Context, domain string, p route.KeptPolicy) error {
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("write the policy of %s: %w", domain, err)
+	}
+	_, err = s.Propose(ctx, func(c *storepb.Command) {
+		c.Op = &storepb.Command_PutSecret{PutSecret: &storepb.PutSecret{Name: policyName(domain), Value: raw}}
+	})
+	return err
 }
 
 // runMailflow works on this node's queue until ctx ends.

@@ -56,6 +56,11 @@ var (
 	QueueWarnAfter = durationSetting("queue.warn_after", 4*time.Hour, 0, 30*day,
 		"How long a message waits before its sender is told that it is delayed. 0 switches it off.")
 
+	DeliveryMTASTS = boolSetting("delivery.mta_sts", true,
+		"Whether mail goes only to servers that the domain's own policy names, and only with their certificates, where there is one (RFC 8461).")
+	DeliveryDANE = boolSetting("delivery.dane", true,
+		"Whether servers must show what the DNS says of their certificates (RFC 7672). It needs dns.validating in the nodes' configuration.")
+
 	TraceKeepDays = intSetting(store.SettingTraceDays, store.DefaultTraceDays, 1, 3650,
 		"Days for which it can be asked what became of a message (\"quorumail trace\").")
 
@@ -72,7 +77,7 @@ func Settings() []Setting {
 		AccountQuotaBytes.Setting, AccountQuotaMessages.Setting,
 		AuthArgon2Memory.Setting, AuthArgon2Passes.Setting, AuthSCRAMIterations.Setting, AuthMinPasswordLength.Setting,
 		AuthRememberLogins.Setting, AuthFreeFailures.Setting, AuthMaxDelay.Setting,
-		QueueMaxAge.Setting, QueueWarnAfter.Setting, TraceKeepDays.Setting, DeliveryPlusSeparator.Setting,
+		DeliveryMTASTS.Setting, DeliveryDANE.Setting, QueueMaxAge.Setting, QueueWarnAfter.Setting, TraceKeepDays.Setting, DeliveryPlusSeparator.Setting,
 	}
 	slices.SortFunc(all, func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
 	return all
