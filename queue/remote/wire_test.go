@@ -186,6 +186,7 @@ func FuzzReply(f *testing.F) {
 func FuzzBody(f *testing.F) {
 	f.Add("a\r\n.\r\n..b\r\n.", uint8(1))
 	f.Add("a\r\n\n.\r\n", uint8(3))
+	f.Add("ab.c\r\n.d.\r\n", uint8(1))
 	f.Add("\r\r\n.\r\n", uint8(2))
 	f.Add(".\r", uint8(2))
 	f.Fuzz(func(t *testing.T, raw string, piece uint8) {
