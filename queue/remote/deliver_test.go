@@ -277,7 +277,7 @@ func TestManyRecipientsPipelined(t *testing.T) {
 		smallBuffers(conn)
 		talk(conn, br, map[string]string{"EHLO": "250-hello\r\n250 PIPELINING", "RCPT": "550-5.1.1 " + long + "\r\n550 5.1.1 " + long})
 	})
-	c := newClient(t, Config{Hostname: "client.example", Limits: Limits{Recipients: 1000}, Timeouts: Timeouts{DataBlock: 3 * time.Second},
+	c := newClient(t, Config{Hostname: "client.example", Limits: Limits{Recipients: 2000}, Timeouts: Timeouts{DataBlock: 3 * time.Second},
 		Dial: func(ctx context.Context, local netip.Addr, to netip.AddrPort) (net.Conn, error) {
 			conn, err := dial(ctx, local, to)
 			if err == nil {
@@ -287,7 +287,7 @@ func TestManyRecipientsPipelined(t *testing.T) {
 		}})
 	msg, _ := simple(t, "x\r\n")
 	var rcpts []Recipient
-	for i := range 500 {
+	for i := range 2000 {
 		rcpts = append(rcpts, Recipient{Address: address(t, fmt.Sprintf("%s%d@example.test", strings.Repeat("r", 100), i))})
 	}
 	for i, r := range c.Deliver(context.Background(), oneHost(addr), msg, rcpts) {
