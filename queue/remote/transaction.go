@@ -80,6 +80,9 @@ func (t *transaction) judge() (accepted []int, err error) {
 		return nil, answered("RSET", t.reset)
 	case t.mail.code == 0:
 		return nil, nil // the connection broke
+	case t.mail.code == 530 && t.s.to.clear:
+		// RFC 3207 §4: "Must issue a STARTTLS command first." We would have liked to; that it failed need not last.
+		return nil, answered("MAIL", t.mail).temporary()
 	case t.mail.code/100 == 5:
 		t.d.settle(t.batch, answered("MAIL", t.mail), t.s)
 		return nil, nil
