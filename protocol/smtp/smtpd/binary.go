@@ -159,10 +159,16 @@ func (t *textual) begin(header []byte) error {
 	if bytes.ContainsAny(bytes.ReplaceAll(header, []byte("\r\n"), nil), "\r\n\x00") {
 		return errBareLineEnd // where its fields end is anybody's guess
 	}
-	h, err := readHead(bufio.NewReader(bytes.NewReader(header)), len(header))
+	r := bufio.NewReader(bytes.NewReader(header))
+	h, err := readHead(r, len(header))
 	if err != nil {
 		return err
 	}
+	below, err := io.ReadAll(r) // of a line that is no field
+	if err != nil {
+		return err
+	}
+	h.rest = append(h.rest, below...)
 	kind, params, err := mime.ParseMediaType(firstOf(h.values("content-type")))
 	if err != nil {
 		kind, params = "text/plain", nil // RFC 2045 §5.2

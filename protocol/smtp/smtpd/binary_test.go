@@ -97,7 +97,7 @@ func TestBinaryContentInATextIsRefused(t *testing.T) {
 // takes.
 func FuzzTextual(f *testing.F) {
 	for _, s := range []string{"Content-Transfer-Encoding: binary\r\n\r\n\x00", "Content-Type: multipart/x; boundary=a\r\n\r\n--a\r\nContent-Transfer-Encoding: binary\r\n\r\n\n\r\n--a--\r\n",
-		"Content-Type: message/rfc822\r\n\r\nContent-Transfer-Encoding: binary\r\n\r\nx", "\r\n", "", "a", "--a\r\n"} {
+		"Content-Type: message/rfc822\r\n\r\nContent-Transfer-Encoding: binary\r\n\r\nx", "\r\n", "", "a", "--a\r\n", "0\r\n\r\n0"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
