@@ -108,7 +108,7 @@ func postmaster(v *state.View) ([]state.Recipient, error) {
 	case oldest == nil:
 		return nil, fmt.Errorf("find the postmaster: there is no account: %w", store.ErrNotFound)
 	}
-	return []state.Recipient{{Account: store.AccountID(oldest.GetId()), Address: oldest.GetAddress()}}, nil
+	return []state.Recipient{{Account: store.AccountID(oldest.GetId()), Address: oldest.GetAddress(), Suspended: oldest.GetSuspended()}}, nil
 }
 
 // Room is store.ErrOverQuota when a message of that many bytes would take the account over its quota, as far as this node's copy knows.

@@ -36,17 +36,29 @@ func (w *wire) body() body {
 	return &dataReader{w: w, newLine: true}
 }
 
-// Read implements io.Reader.
-func (r *dataReader) Read(b []byte) (int, error) {
-	for len(r.rest) == 0 {
-		if r.err != nil {
-			return 0, r.err
+// Read implements io.Reader. It takes as many lines as have arrived: a message has many.
+func (r *dataReader) Read(b []byte) (n int, err error) {
+	for n < len(b) {
+		for len(r.rest) == 0 {
+			if r.err != nil {
+				return n, err0(r.err, n)
+			}
+			if n > 0 && !r.lineThere() {
+				return n, nil
+			}
+			r.fill()
 		}
-		r.fill()
+		c := copy(b[n:], r.rest)
+		r.rest = r.rest[c:]
+		n += c
 	}
-	n := copy(b, r.rest)
-	r.rest = r.rest[n:]
 	return n, nil
+}
+
+// lineThere is whether the next line has arrived whole.
+func (r *dataReader) lineThere() bool {
+	there, err := r.w.br.Peek(r.w.br.Buffered())
+	return err == nil && bytes.IndexByte(there, '\n') >= 0
 }
 
 // fill reads the next line, or as much of it as the buffer holds.

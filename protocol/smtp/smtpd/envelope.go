@@ -93,10 +93,10 @@ func originalRecipient(opts *gosmtp.RcptOptions) string {
 	return strings.ToLower(string(opts.OriginalRecipientType)) + ";" + opts.OriginalRecipient
 }
 
-// envelope is what the message carries besides its bytes.
+// envelope is what the message carries besides its bytes. None is binary any more: see textual.
 func (m *incoming) envelope() *storepb.Envelope {
 	t := m.t
-	return &storepb.Envelope{Ret: t.ret, Envid: t.envid, Utf8: m.utf8, RequireTls: t.requireTLS, EightBit: m.eightBit.seen, Binary: t.binary}
+	return &storepb.Envelope{Ret: t.ret, Envid: t.envid, Utf8: m.utf8, RequireTls: t.requireTLS, EightBit: m.eightBit.seen}
 }
 
 // needsUTF8 tells whether a message that came with SMTPUTF8 cannot go on without (RFC 6531 §3.2): many clients ask for it always.

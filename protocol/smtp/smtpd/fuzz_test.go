@@ -48,6 +48,7 @@ func FuzzSession(f *testing.F) {
 		begin + "RCPT TO:<\"a b\"@example.test>\r\nRCPT TO:<@x:bob@example.test>\r\nDATA\r\n.\r\n",
 		"MAIL FROM:<> SMTPUTF8 BODY=8BITMIME SIZE=9\r\nRCPT TO:<j\xc3\xb6rg@example.test>\r\nDATA\r\nx\r\n.\r\nEHLO d\r\n",
 		"AUTH PLAIN AGFsaWNlQGV4YW1wbGUudGVzdABzZWNyZXQ=\r\nSTARTTLS\r\nNOOP\r\n",
+		"MAIL FROM:<x@remote.example> BODY=BINARYMIME\r\nRCPT TO:<alice@example.test> NOTIFY=SUCCESS\r\nDATA\r\nBDAT 40 LAST\r\nContent-Transfer-Encoding: binary\r\n\r\n\x00\n\r",
 		begin + begin + "DATA\r\n.\r\n.\r\nBDAT 99999999999999999999\r\nx",
 	} {
 		f.Add([]byte(s), true)

@@ -37,7 +37,11 @@ func (s *session) open(t *transaction, body io.Reader) (*incoming, error) {
 	cfg := &s.srv.cfg
 	m := &incoming{t: t, now: cfg.Now(), raw: sha256.New()}
 	sized := &sizeLimit{r: io.TeeReader(body, m.raw), left: cfg.maxMessageBytes()}
-	r := bufio.NewReaderSize(newLineEnds(sized, s.repairs(t)), 16<<10)
+	var source io.Reader = sized
+	if t.binary {
+		source = newTextual(sized)
+	}
+	r := bufio.NewReaderSize(newLineEnds(source, s.repairs(t)), 16<<10)
 	var err error
 	m.head, err = readHead(r, cfg.Limits.HeaderBytes)
 	long := errors.Is(err, errHeaderSize)
@@ -65,7 +69,7 @@ func (s *session) open(t *transaction, body io.Reader) (*incoming, error) {
 // repairs is whether line ends of this client that are not CRLF are made so. Strangers get no repairs: a message whose lines we read otherwise
 // than the next server does is how mail is smuggled.
 func (s *session) repairs(t *transaction) bool {
-	return !s.stranger() && !t.binary // in binary content, a lone CR is no line end: it would be damaged
+	return !s.stranger() && !t.binary // there, what is left of lone CRs is in a part that should have none
 }
 
 func firstOf(values []string) string {
