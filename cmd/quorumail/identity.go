@@ -102,8 +102,9 @@ func (id identity) incarnation() [16]byte {
 	return [16]byte(raw)
 }
 
-// credentials are the node's certificate, its key, and the cluster's authority.
-type credentials struct{ cert, key, ca []byte }
+// credentials are the node's certificate, its key, and the cluster's authority; of a node that joins, the cluster's key for secrets, too, if
+// whoever let it in had that.
+type credentials struct{ cert, key, ca, secrets []byte }
 
 func (c credentials) files() map[string][]byte {
 	return map[string][]byte{"node.crt": c.cert, "node.key": c.key, "ca.pem": c.ca}
@@ -115,7 +116,10 @@ func (c credentials) save(dataDir string) error {
 			return err
 		}
 	}
-	return nil
+	if len(c.secrets) == 0 {
+		return nil
+	}
+	return writeSecretsKey(dataDir, c.secrets)
 }
 
 func loadCredentials(dataDir string) (c credentials, err error) {
@@ -152,7 +156,10 @@ func found(dataDir, name string) (identity, error) {
 	if err := durable.WriteFile(filepath.Join(dataDir, authorityKeyFile), caKey, 0o600); err != nil {
 		return id, err
 	}
-	if err := (credentials{cert, key, ca.PEM()}).save(dataDir); err != nil {
+	if err := (credentials{cert: cert, key: key, ca: ca.PEM()}).save(dataDir); err != nil {
+		return id, err
+	}
+	if err := makeSecretsKey(dataDir); err != nil {
 		return id, err
 	}
 	return id, id.save(dataDir)

@@ -68,10 +68,13 @@ type joinRequest struct {
 }
 
 type joinResponse struct {
-	Cert  []byte `json:"cert"`
-	CA    []byte `json:"ca"`
-	Error string `json:"error,omitempty"`
-	Final bool   `json:"final,omitempty"` // asking again does not help
+	Cert []byte `json:"cert"`
+	CA   []byte `json:"ca"`
+	// Secrets is the cluster's key for secrets, which travels inside TLS to a node that has shown a good invite. Programs of the time before it
+	// have none, and the node asks for it later.
+	Secrets []byte `json:"secrets_key,omitempty"`
+	Error   string `json:"error,omitempty"`
+	Final   bool   `json:"final,omitempty"` // asking again does not help
 }
 
 // Names of the cluster's secrets in the replicated state.
@@ -176,7 +179,11 @@ func (n *node) admitOne(ctx context.Context, from net.Addr, r joinRequest) (join
 	if err != nil {
 		return joinResponse{}, fmt.Errorf("%w: %w", store.ErrInvalid, err)
 	}
-	return joinResponse{Cert: cert, CA: ca.PEM()}, nil
+	res := joinResponse{Cert: cert, CA: ca.PEM()}
+	if k := n.secrets.key.Load(); k != nil {
+		res.Secrets = k.raw
+	}
+	return res, nil
 }
 
 // checkInvite looks, before anything is proposed, whether the invite is good: whoever asks has shown no certificate, and could fill the
@@ -322,7 +329,7 @@ func (j *joiner) askToJoin(ctx context.Context) (credentials, error) {
 	if err != nil {
 		return credentials{}, err
 	}
-	return credentials{res.Cert, j.Key, res.CA}, nil
+	return credentials{cert: res.Cert, key: j.Key, ca: res.CA, secrets: res.Secrets}, nil
 }
 
 // errFinal marks a refusal that asking again does not change.

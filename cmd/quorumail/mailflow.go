@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,9 +33,12 @@ type mailflow struct {
 	queue   *queue.Manager
 	client  *remote.Client
 	dns     *route.DNS
+	reading sync.Mutex // one reads the rules and routes at a time, so that none puts back what another has read later
 	routes  atomic.Pointer[route.Table]
-	checks  checks
-	stopped chan struct{} // closed when the queue has ended
+	// noPassword are the domains whose routes have a password that cannot be opened.
+	noPassword atomic.Pointer[[]string]
+	checks     checks
+	stopped    chan struct{} // closed when the queue has ended
 }
 
 // openMailflow joins the queue to the state, to the DNS and to the network.
@@ -59,7 +61,7 @@ func (n *node) openMailflow() (err error) {
 	if err != nil {
 		return err
 	}
-	f.queue, err = queue.New(queue.Config{Self: store.ServerID(n.id.ID), Store: queueStore{n.replica}, Sender: &queue.Mail{Router: router, Client: f.client, Protect: protection.Protect},
+	f.queue, err = queue.New(queue.Config{Self: store.ServerID(n.id.ID), Store: queueStore{n.replica}, Sender: &queue.Mail{Router: router, Client: f.client, Sign: n.sign, Protect: protection.Protect},
 		Resolver: queueResolver{n}, Judge: &f.checks, Cluster: workers{n}, Notices: queue.Notices{Hostname: n.cfg.Hostname, From: n.postmaster}, Policy: n.queuePolicy, Metrics: n.figures.queue, Logger: n.log})
 	if err != nil {
 		return err
@@ -129,6 +131,8 @@ func (n *node) queuePolicy() queue.Policy {
 
 // readRules follows the replicated rules and routes. It is told where commands are applied, and reads them elsewhere.
 func (n *node) readRules() {
+	n.flow.reading.Lock()
+	defer n.flow.reading.Unlock()
 	v := n.replica.View()
 	defer v.Close()
 	if err := errors.Join(n.readRoutes(v), n.flow.checks.read(v)); err != nil {
@@ -141,29 +145,18 @@ func (n *node) readRoutes(v *state.View) error {
 	if err != nil {
 		return err
 	}
-	table, unopened, err := directory.RouteTable(records, n.openSealed)
+	table, unopened, err := directory.RouteTable(records, n.secrets.open)
 	if err != nil {
 		return err
 	}
 	n.flow.routes.Store(&table)
-	if len(unopened) > 0 {
-		return fmt.Errorf("the passwords of the routes for %s cannot be opened here: set them again", strings.Join(unopened, ", "))
-	}
+	n.flow.noPassword.Store(&unopened)
 	return nil
 }
 
-// openSealed opens a password that was sealed before it was replicated.
-func (n *node) openSealed(string, []byte) ([]byte, error) {
-	return nil, fmt.Errorf("this node has no key for it: %w", store.ErrUnavailable)
-}
-
-// elsewhere says why mail for an address of another site is not taken: a route that refuses its domain.
+// elsewhere says whether the routes let mail go to an address of another system (directory.Config.Elsewhere).
 func (n *node) elsewhere(_ context.Context, a smtp.Address) error {
-	rule := n.routeTable().Decide(a.Domain)
-	if rule.Kind != route.Reject {
-		return nil
-	}
-	return errors.New(cmp.Or(rule.Text, "mail for "+a.Domain+" is not accepted"))
+	return directory.RefusedBy(n.routeTable(), a.Domain)
 }
 
 func (n *node) routeTable() route.Table {

@@ -38,7 +38,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.PersistentFlags().StringP("config", "c", "/etc/quorumail/node.toml", "this node's configuration file")
 	root.AddCommand(serveCommand(), devCommand(), configCommand(), statusCommand(), inviteCommand(), nodeCommand(), clusterCommand(), adminCommand(),
-		accountCommand(), domainCommand(), aliasCommand("alias"), aliasCommand("group"), setCommand(), queueCommand(), traceCommand(), policyCommand(), routeCommand(), checkCommand(), benchCommand(),
+		accountCommand(), domainCommand(), aliasCommand("alias"), aliasCommand("group"), setCommand(), queueCommand(), traceCommand(), policyCommand(), routeCommand(), dkimCommand(), checkCommand(), benchCommand(),
 		backupCommand(), restoreCommand())
 	checkUsage(root)
 	return root

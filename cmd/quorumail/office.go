@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os/user"
+	"sync"
 	"time"
 
 	"github.com/quorumail/quorumail/ops/admin"
@@ -15,8 +17,12 @@ import (
 
 // office answers administrators about queues, traces and keys for signing, from this node's copy of the state.
 type office struct {
-	store officeStore
-	now   func() time.Time
+	store   officeStore
+	secrets *secretsKey
+	now     func() time.Time
+	log     *slog.Logger
+
+	change sync.Mutex // orders read-then-write changes of keys at this node
 }
 
 // officeStore is the node's copy of the state; *replica.Replica is one.
@@ -36,6 +42,7 @@ func (o *office) register(s *admin.Server) {
 	admin.Handle(s, "queue.show", o.showQueue)
 	admin.Handle(s, "queue.act", o.actOnQueue)
 	admin.Handle(s, "trace", o.trace)
+	o.registerDKIM(s)
 }
 
 // read runs f on the state as the cluster has it now.

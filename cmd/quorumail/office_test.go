@@ -23,7 +23,7 @@ import (
 
 // stateAlone is a real state in memory, with a log of its own that always agrees. Its clock stands where the test puts it.
 type stateAlone struct {
-	t       *testing.T
+	test    *testing.T
 	m       *state.Machine
 	index   uint64
 	now     time.Time
@@ -43,7 +43,7 @@ func newStateAlone(t *testing.T) *stateAlone {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stateAlone{t: t, m: m, now: time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)}
+	s := &stateAlone{test: t, m: m, now: time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)}
 	t.Cleanup(func() {
 		if err := m.Check(); err != nil {
 			t.Errorf("the state is broken: %v", err)
@@ -60,17 +60,17 @@ func newStateAlone(t *testing.T) *stateAlone {
 }
 
 func (s *stateAlone) apply(e state.Entry) {
-	s.t.Helper()
+	s.test.Helper()
 	s.index++
 	e.Index, e.Term = s.index, 1
 	if err := s.m.Apply([]state.Entry{e}); err != nil {
-		s.t.Fatal(err)
+		s.test.Fatal(err)
 	}
 }
 
 // propose applies a command; its server is this one, unless the command names another.
 func (s *stateAlone) propose(c *storepb.Command) (*storepb.Result, error) {
-	s.t.Helper()
+	s.test.Helper()
 	incarnation := [16]byte([]byte("0123456789abcdef"))
 	seq := s.index + 1
 	c.Version, c.Incarnation, c.Seq, c.Lowest, c.TimeUnixMs = state.CommandVersion, incarnation[:], seq, seq, s.now.UnixMilli()
@@ -79,7 +79,7 @@ func (s *stateAlone) propose(c *storepb.Command) (*storepb.Result, error) {
 	}
 	raw, err := proto.Marshal(c)
 	if err != nil {
-		s.t.Fatal(err)
+		s.test.Fatal(err)
 	}
 	s.apply(state.Entry{Command: raw})
 	res, ok := s.m.LookupResult(incarnation, seq)
@@ -90,10 +90,10 @@ func (s *stateAlone) propose(c *storepb.Command) (*storepb.Result, error) {
 }
 
 func (s *stateAlone) do(c *storepb.Command) *storepb.Result {
-	s.t.Helper()
+	s.test.Helper()
 	res, err := s.propose(c)
 	if err != nil {
-		s.t.Fatal(err)
+		s.test.Fatal(err)
 	}
 	return res
 }
@@ -114,7 +114,7 @@ func (s *stateAlone) OnCredentials(func(store.AccountID)) {}
 
 // account makes an@example.test and so on.
 func (s *stateAlone) account(address string) uint64 {
-	s.t.Helper()
+	s.test.Helper()
 	if v := s.m.View(); true {
 		_, err := v.Domain(domainPart(address))
 		v.Close()
@@ -141,15 +141,15 @@ func remoteEntry(addresses ...string) (out []*storepb.QueueEntry) {
 }
 
 func (s *stateAlone) send(q queued) *storepb.Result {
-	s.t.Helper()
-	enc := blob.NewEncoder(s.t.TempDir())
+	s.test.Helper()
+	enc := blob.NewEncoder(s.test.TempDir())
 	text := "Subject: " + q.id + "\r\n\r\nx\r\n"
 	if _, err := io.WriteString(enc, text); err != nil {
-		s.t.Fatal(err)
+		s.test.Fatal(err)
 	}
 	done, err := enc.Finish()
 	if err != nil {
-		s.t.Fatal(err)
+		s.test.Fatal(err)
 	}
 	nonce := [store.NonceBytes]byte{byte(s.index), byte(s.index >> 8), byte(s.index >> 16)}
 	id := done.ID(nonce)
@@ -166,12 +166,12 @@ func (s *stateAlone) send(q queued) *storepb.Result {
 
 // attempt tries an entry of this server's, and ends the attempt.
 func (s *stateAlone) attempt(message uint64, number uint32, o *storepb.QueueOutcome) {
-	s.t.Helper()
+	s.test.Helper()
 	v := s.m.View()
 	e, err := v.QueueEntry(message, number)
 	v.Close()
 	if err != nil {
-		s.t.Fatal(err)
+		s.test.Fatal(err)
 	}
 	ref := &storepb.QueueRef{Message: message, Number: number, Epoch: e.Epoch}
 	s.do(&storepb.Command{Server: e.Owner, Op: &storepb.Command_QueueAttempt{QueueAttempt: &storepb.QueueAttempt{Refs: []*storepb.QueueRef{ref}}}})
@@ -180,12 +180,12 @@ func (s *stateAlone) attempt(message uint64, number uint32, o *storepb.QueueOutc
 }
 
 func (s *stateAlone) entry(message uint64, number uint32) *storepb.QueueEntry {
-	s.t.Helper()
+	s.test.Helper()
 	v := s.m.View()
 	defer v.Close()
 	e, err := v.QueueEntry(message, number)
 	if err != nil {
-		s.t.Fatal(err)
+		s.test.Fatal(err)
 	}
 	return e
 }
@@ -202,12 +202,18 @@ func newOfficeLine(t *testing.T) *officeLine {
 	t.Helper()
 	s := newStateAlone(t)
 	dir := t.TempDir()
-	o := &office{store: s, now: func() time.Time { return s.now }}
+	key, err := newKeyMaterial(randomKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := &secretsKey{}
+	secrets.key.Store(key)
+	o := &office{store: s, secrets: secrets, now: func() time.Time { return s.now }, log: slog.New(slog.DiscardHandler)}
 	srv, err := admin.New(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := directory.New(directory.Config{Store: s, Now: o.now})
+	d, err := directory.New(directory.Config{Store: s, Seal: secrets.seal, Now: o.now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,7 @@ func runQueueAct(cmd *cobra.Command, action string, r admin.QueueActRequest) err
 		return fmt.Errorf("nothing that waits is chosen by this: %w", store.ErrNotFound)
 	}
 	if action == "delete" || total.messages > 1 && len(r.Filter.IDs) == 0 {
-		if err := confirm(cmd, fmt.Sprintf("%s: %s of %s", action, count(total.entries, "entry", "entries"), count(total.messages, "message", "messages"))); err != nil {
+		if err := confirm(cmd, fmt.Sprintf("%s: %s of %s", action, plural(total.entries, "entry", "entries"), plural(total.messages, "message", "messages"))); err != nil {
 			return err
 		}
 	}
@@ -152,7 +152,7 @@ func sayActed(cmd *cobra.Command, action string, sum admin.QueueActed) error {
 	if wantsJSON(cmd) {
 		return printJSON(cmd.OutOrStdout(), sum)
 	}
-	say(cmd, "%s %s", count(sum.Done, "entry", "entries"), queueActs[action].done)
+	say(cmd, "%s %s", plural(sum.Done, "entry", "entries"), queueActs[action].done)
 	if sum.Skipped > 0 {
 		say(cmd, "left alone: %d that %s", sum.Skipped, queueActs[action].skipped)
 	}
@@ -162,7 +162,7 @@ func sayActed(cmd *cobra.Command, action string, sum admin.QueueActed) error {
 	return nil
 }
 
-func count(n int, one, many string) string {
+func plural(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}

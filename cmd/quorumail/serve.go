@@ -81,6 +81,9 @@ type node struct {
 	under     under
 	strangers strangers
 	rates     rates
+	secrets   secretsKey
+	keeper    *secretsKeeper
+	signers   dkimSigners
 	flow      mailflow
 }
 
@@ -229,10 +232,12 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 		port.Close()
 		return err
 	}
-	if n.directory, err = directory.New(directory.Config{Store: n.replica, Elsewhere: n.elsewhere, SaltKey: n.saltKey, Metrics: n.figures.directory, Logger: n.log}); err != nil {
+	if n.directory, err = directory.New(directory.Config{Store: n.replica, SaltKey: n.saltKey, Elsewhere: n.elsewhere, Seal: n.secrets.seal, Metrics: n.figures.directory, Logger: n.log}); err != nil {
 		port.Close()
 		return err
 	}
+	n.keepSecretsKey()
+	n.signers.view, n.signers.secrets = n.replica.View, &n.secrets
 	n.cluster, err = cluster.Open(ctx, cluster.Config{ID: n.id.ID, DataDir: n.cfg.DataDir, Advertise: n.cfg.Cluster.Advertise, Machine: machine{n.machine}, Port: port,
 		LogStore: n.cfg.Raft.LogStore, Heartbeat: n.cfg.Raft.Heartbeat, Logger: n.log, OnFatal: n.fatal, Join: n.admit, Refuse: n.refuse,
 		SnapshotEntries: uint64(n.cfg.Raft.SnapshotEntries), TrailingEntries: 4 * uint64(n.cfg.Raft.SnapshotEntries), FS: n.under.fs, SegmentBytes: n.under.logSegmentBytes,
@@ -242,6 +247,7 @@ func (n *node) openCluster(ctx context.Context, creds credentials, j *joiner) er
 			c.Handle(methodSpent, answerSpent)
 			c.Handle(methodWarnings, n.answerWarnings)
 			c.Handle(methodStateHash, n.answerStateHash)
+			c.Handle(methodSecretsKey, n.keeper.answer)
 			n.openMembership()
 			return n.putInlineAgain()
 		}})
@@ -323,6 +329,7 @@ func (n *node) run(ctx context.Context, j *joiner) (err error) {
 		return err
 	}
 	start("queue", background, n.runMailflow)
+	start("secrets key", background, n.keeper.run)
 	if n.admin, err = admin.New(n.cfg.DataDir, n.log); err != nil {
 		return err
 	}

@@ -148,7 +148,7 @@ func (s *stack) create(name string, founder bool) *stackNode {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	p := &stackNode{s: s, name: name, creds: credentials{cert, key, s.ca.PEM()}, id: id, fs: vfs.NewCrashableMem()}
+	p := &stackNode{s: s, name: name, creds: credentials{cert: cert, key: key, ca: s.ca.PEM()}, id: id, fs: vfs.NewCrashableMem()}
 	s.nodes = append(s.nodes, p)
 	return p
 }

@@ -21,7 +21,10 @@ func (n *node) ownWarnings() (out []string) {
 	if err := n.replica.ClocksDisagree(); err != nil {
 		out = append(out, err.Error())
 	}
-	return out
+	if text := n.keeper.warning(); text != "" {
+		out = append(out, text)
+	}
+	return append(out, n.unopened()...)
 }
 
 func (n *node) answerWarnings(context.Context, cluster.ServerID, []byte) ([]byte, error) {

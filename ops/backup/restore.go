@@ -21,7 +21,9 @@ type Target struct {
 	ClusterID string
 	// DropSecrets are names of secrets that must not pass on to the new cluster.
 	DropSecrets []string
-	Logger      *slog.Logger
+	// Look, if set, may refuse what was restored, when all of it is there.
+	Look   func(*state.View) error
+	Logger *slog.Logger
 }
 
 // Restore verifies a backup and makes it the state and the bodies of a node that is to found a new cluster. If it is interrupted it can be
@@ -82,6 +84,13 @@ func restore(ctx context.Context, dir string, m Manifest, t Target, from, to *bl
 	}
 	if err := whole(machine, to); err != nil {
 		return err
+	}
+	if t.Look != nil {
+		v := machine.View()
+		defer v.Close()
+		if err := t.Look(v); err != nil {
+			return err
+		}
 	}
 	if err := machine.ClearNeedsAllBodies(machine.Generation()); err != nil {
 		return err

@@ -90,9 +90,6 @@ func (d *Directory) catchAll(ctx context.Context, address string) (string, error
 
 // delivers is nil when the address is an account's, an alias or a group, or one of another system to which mail may go.
 func (d *Directory) delivers(ctx context.Context, a smtp.Address) error {
-	if a.Domain == "" {
-		return fmt.Errorf("%s: write it with its domain: %w", a, store.ErrInvalid)
-	}
 	err := d.read(ctx, func(v *state.View) error {
 		if _, err := v.Domain(a.Domain); err != nil {
 			if errors.Is(err, store.ErrNotFound) {

@@ -55,7 +55,7 @@ func (n *node) Propose(_ context.Context, fill func(*storepb.Command)) (*storepb
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.index++
-	cmd := &storepb.Command{Version: 1, Incarnation: []byte("0123456789abcdef"), Seq: n.index, Lowest: n.index, TimeUnixMs: 1000, Server: "s1"}
+	cmd := &storepb.Command{Version: state.CommandVersion, Incarnation: []byte("0123456789abcdef"), Seq: n.index, Lowest: n.index, TimeUnixMs: 1000, Server: "s1"}
 	fill(cmd)
 	raw, err := proto.Marshal(cmd)
 	if err != nil {
