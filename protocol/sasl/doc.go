@@ -7,6 +7,9 @@
 // [HashRandom] make) are durable, and where they are kept is the caller's business. The counters of failed logins travel between nodes as
 // small batches ([Throttle.Export], [Throttle.Import]) and are never written.
 //
+// [SCRAMExchange] is the server's side of SCRAM-SHA-256 and -PLUS. It knows neither users nor sessions: the caller says what a user's keys were made
+// with, and decides with them in hand.
+//
 // [Logins] knows the sessions that a login opened, and ends them when it is good no longer.
 //
 // There are no goroutines here. The Hasher, the cache, the throttle and Logins may be used by many at once; each is bounded in memory, Logins by
