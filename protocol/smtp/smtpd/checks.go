@@ -51,16 +51,30 @@ type Verdict struct {
 	Rules   []string // which rules led to it, for the trace
 }
 
+// word is what became of the message, in metrics and traces.
+func (a Action) word() string {
+	switch a {
+	case Tag:
+		return "tagged"
+	case Tempfail:
+		return "put off"
+	case Hold:
+		return "held"
+	case Reject:
+		return "refused"
+	}
+	return "accepted"
+}
+
 // said is the verdict in the message's trace.
 func (v Verdict) said() string {
-	words := map[Action]string{Accept: "accepted", Tag: "tagged", Tempfail: "put off", Hold: "held", Reject: "refused"}
 	if len(v.Rules) == 0 {
 		if v.Action == Accept {
 			return ""
 		}
-		return words[v.Action]
+		return v.Action.word()
 	}
-	return words[v.Action] + " by rule " + strings.Join(v.Rules, ", ")
+	return v.Action.word() + " by rule " + strings.Join(v.Rules, ", ")
 }
 
 // judge asks the checks. Without an answer in time the message is to be judged later, from the queue "in". The end that comes back must be
@@ -89,6 +103,7 @@ func (s *session) judge(m *incoming) (end func(), err error) {
 	v, err := checks.Check(ctx, c)
 	if err != nil {
 		s.w.log.Warn("message not judged, it will be later", "msg", m.t.queueID, "err", err)
+		s.srv.cfg.Metrics.Judged.WithLabelValues(s.srv.cfg.Mode.String(), "late").Inc()
 		m.later, m.checks = true, "not judged in time"
 		return end, nil
 	}
@@ -105,6 +120,7 @@ func (s *session) checked(m *incoming) *CheckedMessage {
 
 // obey does what the verdict says; an error is the refusal.
 func (s *session) obey(m *incoming, v Verdict) error {
+	s.srv.cfg.Metrics.Judged.WithLabelValues(s.srv.cfg.Mode.String(), v.Action.word()).Inc()
 	m.checks = v.said()
 	if m.checks != "" {
 		s.w.log.Info("message judged", "msg", m.t.queueID, "verdict", m.checks)

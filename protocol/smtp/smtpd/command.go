@@ -277,7 +277,7 @@ func (w *wire) onStartTLS(s *side, line []byte) error {
 		w.log.Info("tls refused", "err", err)
 		return io.EOF
 	}
-	w.binaryMail = false // RFC 3207 §4.2: nothing said before counts
+	w.binaryMail, w.session = false, nil // RFC 3207 §4.2: nothing said before counts
 	next := &side{wire: w}
 	w.current = next
 	w.wmu.Lock()

@@ -558,3 +558,19 @@ func TestTraceIsASCIIWithoutNeed(t *testing.T) {
 		}
 	}
 }
+
+func TestCurlDelivers(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not there")
+	}
+	r := start(t, Submission, func(c *Config) { c.AllowPlainAuth = false })
+	cmd := exec.Command("curl", "--silent", "--show-error", "--insecure", "--ssl-reqd", "--max-time", "20", "--url", "smtp://"+r.addr+"/c.example", "--user", "alice@example.test:secret",
+		"--mail-from", "alice@example.test", "--mail-rcpt", "bob@example.test", "--mail-rcpt", "x@elsewhere.example", "--upload-file", "-")
+	cmd.Stdin = strings.NewReader("From: alice@example.test\r\nSubject: by curl\r\n\r\n.dot\r\nend\r\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if m := r.one(); len(m.msg.Targets) != 1 || len(m.msg.Queued) != 1 || !strings.HasSuffix(string(m.raw), "\r\n\r\n.dot\r\nend\r\n") {
+		t.Errorf("stored %q for %v, %v", m.raw, m.msg.Targets, m.msg.Queued)
+	}
+}

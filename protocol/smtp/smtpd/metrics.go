@@ -7,6 +7,7 @@ type Metrics struct {
 	Connections *prometheus.GaugeVec   // quorumail_smtp_connections{mode}
 	Refused     *prometheus.CounterVec // quorumail_smtp_refused_connections_total{mode,reason}
 	Messages    *prometheus.CounterVec // quorumail_smtp_messages_total{mode,result}: accepted, deferred, refused
+	Judged      *prometheus.CounterVec // quorumail_smtp_judged_messages_total{mode,verdict}: accepted, tagged, put off, held, refused, late
 	Recipients  *prometheus.CounterVec // quorumail_smtp_recipients_total{mode,result}: accepted, deferred, refused
 	Logins      *prometheus.CounterVec // quorumail_smtp_logins_total{mode,result}: accepted, denied, unavailable
 }
@@ -21,6 +22,7 @@ func NewMetrics() *Metrics {
 			Help: "Open connections."}, []string{"mode"}),
 		Refused:    counter("refused_connections_total", "Connections refused at the greeting.", "mode", "reason"),
 		Messages:   counter("messages_total", "Messages by how they were answered.", "mode", "result"),
+		Judged:     counter("judged_messages_total", "Messages by what the checks said.", "mode", "verdict"),
 		Recipients: counter("recipients_total", "Recipients by how they were answered.", "mode", "result"),
 		Logins:     counter("logins_total", "Logins by how they were answered.", "mode", "result"),
 	}
@@ -32,7 +34,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	m.Connections.Collect(ch)
-	for _, c := range []*prometheus.CounterVec{m.Refused, m.Messages, m.Recipients, m.Logins} {
+	for _, c := range []*prometheus.CounterVec{m.Refused, m.Messages, m.Judged, m.Recipients, m.Logins} {
 		c.Collect(ch)
 	}
 }
