@@ -16,6 +16,8 @@
 //	node.crt node.key ca.pem
 //	                  the certificate for talking to other nodes, its key, and the cluster's authority
 //	ca.key            the authority's key, on the node that founds a cluster and only until the key is in the replicated state
+//	secrets.key       the cluster's key for secrets (DKIM keys, passwords of smarthosts), which are sealed under it before they are replicated. All
+//	                  nodes have the same: from the founder, by the answer to who joins, or by a call between members. It is in no backup
 //	tls.crt tls.key   the certificate for mail clients, when the configuration names none
 //	admin.token       who can read it may administer the node
 //	raft/             the replicated log, term and vote (package cluster)

@@ -105,9 +105,12 @@ func (n *node) makeInvite(ctx context.Context, r admin.InviteRequest) (admin.Inv
 	}); err != nil {
 		return admin.InviteResponse{}, err
 	}
-	ca, err := n.authority()
+	// A cluster that was founded this moment has a leader before it has its CA.
+	soon, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	ca, err := n.waitAuthority(soon)
 	if err != nil {
-		return admin.InviteResponse{}, err
+		return admin.InviteResponse{}, fmt.Errorf("wait for the cluster's CA: %w: %w", store.ErrUnavailable, err)
 	}
 	pin := ca.Pin()
 	i := invite{Pin: hex.EncodeToString(pin[:]), Secret: secret}

@@ -26,7 +26,7 @@ var ruleFields = []struct{ flag, field, help string }{
 	{"from", filter.FieldFrom, "an address of the From field, written alike"},
 	{"subject", filter.FieldSubject, "text in the Subject, whatever its case and diacritics; \"quoted\": whole words; *: anything in between"},
 	{"body", filter.FieldBody, "text in the text parts, written alike"},
-	{"attachment", filter.FieldAttachment, "text in the name of an attachment, written alike: '*.exe'"},
+	{"attachment", filter.FieldAttachment, "text in the name of an attachment, written alike: .exe"},
 }
 
 // ruleFlags are those that say what a rule shall be.

@@ -92,10 +92,15 @@ type queueTotal struct {
 }
 
 func countQueue(cmd *cobra.Command, filter admin.QueueFilter) (sum queueTotal, err error) {
+	c, err := client(cmd) // one for all pieces
+	if err != nil {
+		return sum, err
+	}
+	defer c.Close()
 	r := admin.QueueCountRequest{Filter: filter}
 	for {
-		n, err := call[admin.QueueCount](cmd, "queue.count", r)
-		if err != nil {
+		var n admin.QueueCount
+		if err := c.Call(cmd.Context(), "queue.count", r, &n); err != nil {
 			return sum, err
 		}
 		sum.entries, sum.messages = sum.entries+n.Entries, sum.messages+n.Messages
@@ -135,9 +140,14 @@ func runQueueAct(cmd *cobra.Command, action string, r admin.QueueActRequest) err
 }
 
 func actAll(cmd *cobra.Command, r admin.QueueActRequest) (sum admin.QueueActed, err error) {
+	c, err := client(cmd)
+	if err != nil {
+		return sum, err
+	}
+	defer c.Close()
 	for {
-		done, err := call[admin.QueueActed](cmd, "queue.act", r)
-		if err != nil {
+		var done admin.QueueActed
+		if err := c.Call(cmd.Context(), "queue.act", r, &done); err != nil {
 			return sum, err
 		}
 		sum.Done, sum.Gone, sum.Skipped = sum.Done+done.Done, sum.Gone+done.Gone, sum.Skipped+done.Skipped
