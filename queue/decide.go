@@ -2,7 +2,10 @@ package queue
 
 import (
 	"fmt"
+	"hash/fnv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/storepb"
@@ -35,7 +38,7 @@ func (m moment) age(e *storepb.QueueEntry) time.Duration {
 
 // decide says what follows from an outcome: whether and when there is another attempt, and who is told.
 func decide(p Policy, at moment, from string, e *storepb.QueueEntry, o Outcome) *storepb.QueueOutcome {
-	out := &storepb.QueueOutcome{Ref: refOf(e), Result: uint32(o.Result), Code: o.Code, Status: o.Status, Reason: clip(o.Reason, 1000), Peer: clip(o.Peer, 255), Tls: clip(o.TLS, 100)}
+	out := &storepb.QueueOutcome{Ref: refOf(e), Result: uint32(o.Result), Code: min(o.Code, 999), Status: clip(o.Status, 20), Reason: clip(o.Reason, 1000), Peer: clip(o.Peer, 255), Tls: clip(o.TLS, 100)}
 	switch o.Result {
 	case store.AttemptDelivered:
 		if !o.Relayed && from != "" && store.Notify(e.Notify)&store.NotifySuccess != 0 {
@@ -46,7 +49,7 @@ func decide(p Policy, at moment, from string, e *storepb.QueueEntry, o Outcome) 
 			return decide(p, at, from, e, Outcome{Result: store.AttemptFailed, Code: 554, Status: "5.4.7", Peer: o.Peer, // RFC 3463 §3.5: delivery time expired
 				Reason: fmt.Sprintf("given up after %s; the last attempt: %s", days(at.age(e)), o.Reason)})
 		}
-		out.DueUnixMs = at.unixMs + Wait(e.Attempts, seedOf(e)).Milliseconds()
+		out.DueUnixMs = at.unixMs + Wait(attempts(e), seedOf(e)).Milliseconds()
 		if p.late(at.age(e)) && !e.Warned && wants(from, e, store.NotifyDelay) {
 			out.Notice = uint32(store.NoticeDelayed)
 		}
@@ -54,11 +57,19 @@ func decide(p Policy, at moment, from string, e *storepb.QueueEntry, o Outcome) 
 		switch {
 		case wants(from, e, store.NotifyFailure):
 			out.Notice = uint32(store.NoticeFailed)
-		case from == "": // RFC 5321 §6.1: nobody to tell but a human here
+		case from == "" && store.Notify(e.Notify)&store.NotifyNever == 0: // RFC 5321 §6.1: nobody to tell but a human here
 			out.Notice, out.Postmaster = uint32(store.NoticeFailed), true
 		}
 	}
 	return out
+}
+
+// attempts is how many there were, with this one. Those at mailboxes and checks are counted when they end.
+func attempts(e *storepb.QueueEntry) uint32 {
+	if store.Queue(e.Queue) == store.QueueRemote {
+		return e.Attempts
+	}
+	return e.Attempts + 1
 }
 
 // wants tells whether a sender is to be told (RFC 3461 §4.1): who did not say wants to know of failures and delays; a null sender of nothing.
@@ -86,8 +97,15 @@ func days(d time.Duration) string {
 	return fmt.Sprintf("%d hours", int(d.Hours()))
 }
 
-// clip bounds a text, and does not cut a character in two.
+// clip makes of what others say a text that a command can carry: valid UTF-8 on one line, bounded, with no character cut in two. An outcome that
+// could not be written for what a stranger's reply contains would have its delivery repeated for ever.
 func clip(s string, n int) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
 	if len(s) <= n {
 		return s
 	}
@@ -95,4 +113,10 @@ func clip(s string, n int) string {
 		n--
 	}
 	return s[:n]
+}
+
+func seedOfText(s string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(s))
+	return h.Sum64()
 }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -14,35 +15,31 @@ import (
 
 // deliver tries to hand a message to another system. That it is about to is written first: if this process dies, whoever goes on knows which
 // recipients may have been served.
-func (m *Manager) deliver(ctx, writing context.Context, job []*item) jobEnd {
-	end := jobEnd{items: job}
-	mine, err := m.beginAttempts(ctx, job)
+func (m *Manager) deliver(ctx, writing context.Context, items []*item, end *jobEnd) error {
+	mine, err := m.beginAttempts(ctx, items)
 	if err != nil {
-		m.cfg.Logger.Info("an attempt was not begun", "err", err)
-		end.retry = true
-		return end
+		return fmt.Errorf("begin an attempt: %w", err)
 	}
 	if len(mine) == 0 {
-		return end
+		return nil
 	}
 	begin := time.Now()
 	outs := m.send(ctx, mine)
 	m.cfg.Metrics.AttemptSeconds.Observe(time.Since(begin).Seconds())
 	for i := range outs {
 		if outs[i].HostDown {
-			end.unreachable = outs[i].Reason
+			end.unreachable = cmp.Or(outs[i].Reason, "it cannot be reached")
 		}
 	}
 	end.reached = end.unreachable == ""
 	i := -1
-	m.writeAll(writing, m.decideAll(mine, func(*item) Outcome { i++; return outs[i] }))
-	return end
+	return m.writeAll(writing, m.decideAll(mine, func(*item) Outcome { i++; return outs[i] }))
 }
 
 // beginAttempts writes that attempts begin, and returns those that may.
-func (m *Manager) beginAttempts(ctx context.Context, job []*item) ([]*item, error) {
+func (m *Manager) beginAttempts(ctx context.Context, items []*item) ([]*item, error) {
 	var refs []*storepb.QueueRef
-	for _, it := range job {
+	for _, it := range items {
 		refs = append(refs, refOf(it.entry))
 	}
 	codes, err := m.attempts.write(ctx, refs)
@@ -50,24 +47,20 @@ func (m *Manager) beginAttempts(ctx context.Context, job []*item) ([]*item, erro
 		return nil, err
 	}
 	var mine []*item
-	for i, it := range job {
+	for i, it := range items {
 		if codes[i] != 0 {
 			continue // held, ended or another's since it was read
 		}
-		begun := *it // what is in line belongs to the loop, and the entry to whoever applied it
-		begun.entry = proto.CloneOf(it.entry)
-		begun.entry.Attempts++
-		mine = append(mine, &begun)
+		begun := proto.CloneOf(it.entry)
+		begun.Attempts++
+		mine = append(mine, &item{entry: begun, from: it.from, sender: it.sender, dest: it.dest})
 	}
 	return mine, nil
 }
 
 // send makes the attempt. Whatever goes wrong, there is an outcome for each.
-func (m *Manager) send(ctx context.Context, job []*item) []Outcome {
-	var entries []*storepb.QueueEntry
-	for _, it := range job {
-		entries = append(entries, it.entry)
-	}
+func (m *Manager) send(ctx context.Context, items []*item) []Outcome {
+	entries := entriesOf(items)
 	msg, err := m.message(entries[0].Message)
 	if err == nil {
 		outs := m.cfg.Sender.Send(ctx, msg, entries)
@@ -110,7 +103,7 @@ const orphansEvery = 15 * time.Second
 // not told so. How they ended is not known, so they are made again.
 func (m *Manager) freeOrphans(writing context.Context) {
 	v := m.cfg.Store.View()
-	list, err := v.Attempting(m.cfg.Self, maxRefs)
+	list, err := v.Attempting(m.cfg.Self, m.cfg.Jobs*perJob+maxRefs)
 	v.Close()
 	if err != nil {
 		m.cfg.Logger.Error("look for attempts that were interrupted", "err", err)
@@ -126,6 +119,9 @@ func (m *Manager) freeOrphans(writing context.Context) {
 	}
 	if len(outcomes) > 0 {
 		m.cfg.Logger.Info("attempts were interrupted and are made again", "count", len(outcomes))
-		m.start(func() jobEnd { m.writeAll(writing, outcomes); return jobEnd{} })
+		m.start(func() jobEnd {
+			_ = m.writeAll(writing, outcomes) // if not, they are found again
+			return jobEnd{}
+		})
 	}
 }

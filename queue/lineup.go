@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/quorumail/quorumail/store"
+	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -15,13 +16,14 @@ type place struct {
 
 func placeOf(e *storepb.QueueEntry) place { return place{e.Message, e.Number} }
 
-// item is an entry that is due, or worked on.
+// item is an entry that is due, or worked on. What is worked on is a job's to read; told and active are the loop's alone.
 type item struct {
-	entry  *storepb.QueueEntry
-	sender string
-	dest   string // a domain, or what else the work is done by
-	active bool
-	next   *storepb.QueueEntry // what became of it while it was worked on; nil: nothing that is known
+	entry  *storepb.QueueEntry // not to be changed
+	from   string              // its message's sender
+	sender uint64              // state.SenderHash of from
+	dest   string              // a domain, or what else the work is done by
+	active bool                // worked on
+	told   bool                // it changed while it was worked on
 }
 
 // Destinations that are no domains: domains have no spaces.
@@ -31,10 +33,10 @@ const (
 	destNotice = " notice"
 )
 
-// destOf is what an entry waits for next.
-func destOf(e *storepb.QueueEntry) string {
+// destOf is what an entry waits for next. A warning that it is late does not keep it from its next attempt.
+func destOf(e *storepb.QueueEntry, now time.Time) string {
 	switch {
-	case e.Notice != 0:
+	case e.Notice != 0 && (store.Notice(e.Notice) != store.NoticeDelayed || now.Before(time.UnixMilli(e.DueUnixMs))):
 		return destNotice
 	case store.Queue(e.Queue) == store.QueueIn:
 		return destIn
@@ -44,25 +46,20 @@ func destOf(e *storepb.QueueEntry) string {
 	return domainOf(e.Address)
 }
 
-// destination is what is known of one lately.
-type destination struct {
-	active   int
-	failures int // in a row, of reaching it
-	until    time.Time
-	reason   string
-}
+// perJob is how many recipients one transaction has at most (RFC 5321 §4.5.3.1.8: 100 are taken everywhere).
+const perJob = 100
 
 // lineup is what of the due entries is in memory: in lines by sender, so that one who sends much delays the others no more than one who sends
 // little, and within them by destination, so that one which takes little delays no other. It is bounded; what has no room waits in the store.
 type lineup struct {
-	max, maxSender int // entries in all and of one sender
-	perDest        int // jobs at once
-	perJob         int // recipients of one transaction
+	max     int // entries
+	perDest int // jobs at once
 
 	items   map[place]*item
-	senders []string // in the order of their turns
-	lines   map[string]*line
-	dests   map[string]*destination
+	senders []uint64 // in the order of their turns
+	lines   map[uint64]*line
+	busy    map[uint64]int // jobs under way, by sender
+	dests   destinations
 }
 
 // line is a sender's.
@@ -72,39 +69,67 @@ type line struct {
 	of    map[string][]*item
 }
 
-func newLineup(max, perDest int) *lineup {
-	return &lineup{max: max, maxSender: max / 5, perDest: perDest, perJob: 100, items: map[place]*item{}, lines: map[string]*line{}, dests: map[string]*destination{}}
+// job is entries that are worked on together.
+type job struct {
+	items   []*item
+	dest    string
+	sender  uint64
+	attempt bool // at the destination; not only a note that it rests
 }
 
-// full tells whether nothing more goes in.
-func (l *lineup) full() bool { return len(l.items) >= l.max }
+func newLineup(max, perDest int) *lineup {
+	return &lineup{max: max, perDest: perDest, items: map[place]*item{}, lines: map[uint64]*line{}, busy: map[uint64]int{}, dests: destinations{}}
+}
 
 // has tells whether an entry is in it.
 func (l *lineup) has(p place) bool { return l.items[p] != nil }
 
-// room tells whether a sender's line takes more.
-func (l *lineup) room(sender string) bool {
-	x := l.lines[sender]
-	return !l.full() && (x == nil || x.n < l.maxSender)
+// waiting is how many entries of a sender wait for their turn.
+func (l *lineup) waiting(sender uint64) int {
+	if x := l.lines[sender]; x != nil {
+		return x.n
+	}
+	return 0
 }
 
-// add puts an entry at the end of its line, in the place of what was known of it. What is worked on is kept for the end of that; what has
-// no room is left out.
-func (l *lineup) add(e *storepb.QueueEntry, sender string) bool {
+// room tells whether a sender's line takes more: it may be as long as what is free. So one alone has half of the room, two have a third each,
+// and there is always some for one more.
+func (l *lineup) room(sender uint64) bool { return l.waiting(sender) < l.max-len(l.items) }
+
+// low tells whether a sender's line should be filled again.
+func (l *lineup) low(sender uint64) bool {
+	return 2*l.waiting(sender) <= l.max-len(l.items) && l.room(sender)
+}
+
+// add puts an entry at the end of its line, in the place of what was known of it. What is worked on is looked at again at the end of that;
+// for what has no room the answer is false.
+func (l *lineup) add(e *storepb.QueueEntry, from string, now time.Time) bool {
 	if old := l.items[placeOf(e)]; old != nil {
 		if old.active {
-			old.next = e
+			old.told = true
 			return true
 		}
 		l.drop(old)
 	}
-	if !l.room(sender) {
+	it := &item{entry: e, from: from, sender: state.SenderHash(from), dest: destOf(e, now)}
+	if !l.room(it.sender) {
 		return false
 	}
-	it := &item{entry: e, sender: sender, dest: destOf(e)}
 	l.items[placeOf(e)] = it
 	l.queue(it)
 	return true
+}
+
+// forget takes out an entry that has nothing to wait for now, and notes it for one that is worked on.
+func (l *lineup) forget(p place) {
+	it := l.items[p]
+	switch {
+	case it == nil:
+	case it.active:
+		it.told = true
+	default:
+		l.drop(it)
+	}
 }
 
 // drop takes one that waits out of its line.
@@ -135,25 +160,19 @@ func (l *lineup) queue(it *item) {
 	x.n++
 }
 
-func (l *lineup) dest(name string) *destination {
-	d := l.dests[name]
-	if d == nil {
-		d = &destination{}
-		l.dests[name] = d
-	}
-	return d
-}
-
-// next takes the next job: entries of one destination that can be worked on together. Nil: there is none now.
-func (l *lineup) next(now time.Time) []*item {
+// next takes the next job: entries of one destination that can be worked on together. free is how many jobs may begin. Nil: there is none now.
+func (l *lineup) next(now time.Time, free int) *job {
 	for range len(l.senders) {
 		sender := l.senders[0]
 		l.senders = append(l.senders[1:], sender)
+		if l.busy[sender] >= 3*free { // one alone takes three quarters of all jobs: slow servers of a bulk run leave some to others
+			continue
+		}
 		x := l.lines[sender]
 		for range len(x.order) {
 			name := x.order[0]
 			x.order = append(x.order[1:], name)
-			if d := l.dest(name); d.active < l.most(d) && !now.Before(d.until) {
+			if l.dests.may(name, l.perDest, now) {
 				return l.take(sender, x, name)
 			}
 		}
@@ -161,36 +180,30 @@ func (l *lineup) next(now time.Time) []*item {
 	return nil
 }
 
-// most is how many jobs a destination gets at once: one, as long as it is not known to answer again.
-func (l *lineup) most(d *destination) int {
-	if d.failures > 0 {
-		return 1
-	}
-	return l.perDest
-}
-
 // take takes from a line what goes with its first entry for a destination.
-func (l *lineup) take(sender string, x *line, name string) []*item {
+func (l *lineup) take(sender uint64, x *line, name string) *job {
 	first := x.of[name][0]
-	var job, rest []*item
+	j := &job{dest: name, sender: sender, attempt: true}
+	var rest []*item
 	for _, it := range x.of[name] {
-		if len(job) < l.perJob && together(first, it) {
+		if len(j.items) < perJob && together(first, it) {
 			it.active = true
-			job = append(job, it)
+			j.items = append(j.items, it)
 			continue
 		}
 		rest = append(rest, it)
 	}
-	x.n -= len(job)
+	x.n -= len(j.items)
 	l.setLine(sender, x, name, rest)
-	l.dest(name).active++
-	return job
+	l.dests.of(name).active++
+	l.busy[sender]++
+	return j
 }
 
 // together: recipients of one message go in one transaction; mailboxes are placed in batches whatever the message.
 func together(a, b *item) bool { return a.dest == destLocal || a.entry.Message == b.entry.Message }
 
-func (l *lineup) setLine(sender string, x *line, name string, rest []*item) {
+func (l *lineup) setLine(sender uint64, x *line, name string, rest []*item) {
 	if len(rest) > 0 {
 		x.of[name] = rest
 		return
@@ -203,7 +216,7 @@ func (l *lineup) setLine(sender string, x *line, name string, rest []*item) {
 	}
 }
 
-func without(list []string, s string) []string {
+func without[T comparable](list []T, s T) []T {
 	out := list[:0]
 	for _, x := range list {
 		if x != s {
@@ -213,74 +226,37 @@ func without(list []string, s string) []string {
 	return out
 }
 
-// done ends a job: its entries are forgotten, and found again when they are due again. It returns those of which more is known.
-func (l *lineup) done(job []*item) (next []*storepb.QueueEntry) {
-	for _, it := range job {
+// done ends a job: its entries are forgotten. Whoever calls looks what became of them.
+func (l *lineup) done(j *job) {
+	for _, it := range j.items {
 		delete(l.items, placeOf(it.entry))
-		if it.next != nil {
-			next = append(next, it.next)
-		}
 	}
-	d := l.dest(job[0].dest)
-	if d.active--; d.active == 0 && d.failures == 0 {
-		delete(l.dests, job[0].dest)
+	if !j.attempt {
+		return
 	}
-	return next
+	if l.busy[j.sender]--; l.busy[j.sender] == 0 {
+		delete(l.busy, j.sender)
+	}
+	l.dests.left(j.dest)
 }
 
-// reached notes that a destination answered.
-func (l *lineup) reached(name string) {
-	if d := l.dests[name]; d != nil {
-		d.failures, d.until = 0, time.Time{}
-	}
-}
-
-// unreachable notes that a destination cannot be reached: it rests, longer each time.
-func (l *lineup) unreachable(name, reason string, now time.Time) {
-	d := l.dest(name)
-	if now.Before(d.until) {
-		return // another job has said so already
-	}
-	d.failures++
-	d.until, d.reason = now.Add(hostBackOff(d.failures, seedOfText(name))), clip(reason, 900)
-}
-
-// resting are the destinations that are left alone now.
-func (l *lineup) resting(now time.Time) map[string]*destination {
-	out := map[string]*destination{}
-	for name, d := range l.dests {
-		if now.Before(d.until) {
-			out[name] = d
-		}
-	}
-	return out
-}
-
-// takeAll takes the entries that wait for a destination, of all senders, as one job; none: nil.
-func (l *lineup) takeAll(name string) (job []*item) {
+// takeAll takes the entries that wait for a destination, of all senders, to note that it rests; none: nil.
+func (l *lineup) takeAll(name string) *job {
+	j := &job{dest: name}
 	for sender, x := range l.lines {
 		list := x.of[name]
 		if len(list) == 0 {
 			continue
 		}
-		job = append(job, list...)
+		j.items = append(j.items, list...)
 		x.n -= len(list)
 		l.setLine(sender, x, name, nil)
 	}
-	for _, it := range job {
+	for _, it := range j.items {
 		it.active = true
 	}
-	if len(job) > 0 {
-		l.dest(name).active++
+	if len(j.items) == 0 {
+		return nil
 	}
-	return job
-}
-
-// forget drops destinations that answered long ago, or never will.
-func (l *lineup) forget(now time.Time) {
-	for name, d := range l.dests {
-		if d.active == 0 && now.Sub(d.until) > time.Hour {
-			delete(l.dests, name)
-		}
-	}
+	return j
 }

@@ -68,6 +68,8 @@ func (n *node) openMailflow() (err error) {
 	}
 	n.readRules()
 	n.replica.OnQueued(f.queue.Queued)
+	n.replica.OnCredentials(f.queue.AccountChanged)
+	n.replica.OnSettings(func() { f.queue.AccountChanged(0) }) // such as the quota of accounts without one of their own
 	n.replica.OnRules(n.readRules)
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 // Invariant: a message waits for as many recipients as it has entries, shows its email once, and is found by its queue id; each entry
 // stands where its owner looks for it, and nowhere else; the cluster's record counts them.
 func (c *checker) queues() error {
-	open := map[uint64]uint32{}
+	open := map[uint64]waiting{}
 	counted := &storepb.ClusterRecord{}
 	if err := c.queueEntries(open, counted); err != nil {
 		return err
@@ -21,10 +21,8 @@ func (c *checker) queues() error {
 	if err := c.queueMessages(open); err != nil {
 		return err
 	}
-	for id, n := range open {
-		if n > 0 {
-			c.broken("%d entries are of the queued message %d, which does not exist or waits for fewer", n, id)
-		}
+	for id, w := range open {
+		c.broken("%d entries are of the queued message %d, which does not exist", w.n, id)
 	}
 	if q := c.cr.Queue; q.GetIn() != counted.Queue.GetIn() || q.GetLocal() != counted.Queue.GetLocal() || q.GetRemote() != counted.Queue.GetRemote() || q.GetHeld() != counted.Queue.GetHeld() {
 		c.broken("the queues are said to hold %v and hold %v", q, counted.Queue)
@@ -32,15 +30,22 @@ func (c *checker) queues() error {
 	return c.queuePlaces()
 }
 
-func (c *checker) queueEntries(open map[uint64]uint32, counted *storepb.ClusterRecord) error {
+// waiting are the entries that were found of a message.
+type waiting struct {
+	n, last uint32 // how many, and the highest number
+}
+
+func (c *checker) queueEntries(open map[uint64]waiting, counted *storepb.ClusterRecord) error {
 	e := &storepb.QueueEntry{}
 	return c.walk(tabQueueEntry, e, func(rest []byte) error {
-		if !bytes.Equal(key(tabQueueEntry, rest), entryOf(e.Message, e.Number)) || e.Epoch == 0 || !validServerID(e.Owner) || e.Held && e.Attempting && waitsForNotice(e) ||
-			store.Queue(e.Queue) < store.QueueIn || store.Queue(e.Queue) > store.QueueRemote {
+		queue := store.Queue(e.Queue)
+		if !bytes.Equal(key(tabQueueEntry, rest), entryOf(e.Message, e.Number)) || e.Number == 0 || e.Epoch == 0 || !validServerID(e.Owner) ||
+			e.Attempting && (waitsForNotice(e) || queue != store.QueueRemote) || (queue == store.QueueLocal) != (e.Account != 0) ||
+			queue < store.QueueIn || queue > store.QueueRemote || e.Notice > uint32(store.NoticeExpanded) || e.DueUnixMs < 0 {
 			c.broken("the queue entry %x makes no sense: %v", rest, e)
 			return nil
 		}
-		open[e.Message]++
+		open[e.Message] = waiting{open[e.Message].n + 1, max(open[e.Message].last, e.Number)}
 		countEntry(counted, e, 1)
 		if k := placeOf(e); k != nil {
 			return c.exists(k, "the queue entry %d of message %d is not where its owner looks for it", e.Number, e.Message)
@@ -49,11 +54,11 @@ func (c *checker) queueEntries(open map[uint64]uint32, counted *storepb.ClusterR
 	})
 }
 
-func (c *checker) queueMessages(open map[uint64]uint32) error {
+func (c *checker) queueMessages(open map[uint64]waiting) error {
 	m := &storepb.QueueMessage{}
 	if err := c.walk(tabQueued, m, func(rest []byte) error {
-		if !bytes.Equal(key(tabQueued, rest), key(tabQueued, m.Id)) || m.Id == 0 || m.Id > c.cr.NextQueued || m.Open == 0 || m.Open != open[m.Id] {
-			c.broken("the queued message %x makes no sense, or has another number of entries than %d: %v", rest, open[m.Id], m)
+		if !bytes.Equal(key(tabQueued, rest), key(tabQueued, m.Id)) || m.Id == 0 || m.Id > c.cr.NextQueued || m.Open == 0 || m.Open != open[m.Id].n || m.LastNumber < open[m.Id].last {
+			c.broken("the queued message %x makes no sense, or has other entries than %v: %v", rest, open[m.Id], m)
 		}
 		delete(open, m.Id)
 		c.refs.add(m.Email)
@@ -79,7 +84,7 @@ func (c *checker) queueMessages(open map[uint64]uint32) error {
 // queuePlaces: where owners look there is nothing but entries that belong there.
 func (c *checker) queuePlaces() error {
 	for _, table := range []byte{tabDue, tabAttempting} {
-		if err := each(c.v, key(table), func(rest, _ []byte) (bool, error) {
+		if err := each(c.v, key(table), func(rest, note []byte) (bool, error) {
 			if len(rest) < 13 {
 				c.broken("an owner's work without an entry: %q", rest)
 				return true, nil
@@ -89,6 +94,13 @@ func (c *checker) queuePlaces() error {
 			found, err := load(c.v, entryOf(binary.BigEndian.Uint64(at), binary.BigEndian.Uint32(at[8:])), e)
 			if err == nil && (!found || !bytes.Equal(placeOf(e), key(table, rest))) {
 				c.broken("an owner's work leads to an entry that is not there, or elsewhere: %q", rest)
+			}
+			if err != nil || !found {
+				return true, err
+			}
+			m := &storepb.QueueMessage{}
+			if _, err = load(c.v, key(tabQueued, e.Message), m); err == nil && !bytes.Equal(note, noteOf(m, e)) {
+				c.broken("an owner's work on entry %d of message %d is noted as another's: %x", e.Number, e.Message, note)
 			}
 			return true, err
 		}); err != nil {
@@ -131,5 +143,10 @@ func (c *checker) rules() error {
 			return err
 		}
 	}
-	return nil
+	return each(c.v, key(tabTraceTerm), func(rest, _ []byte) (bool, error) {
+		if len(rest) < 4+8 {
+			c.broken("a term that leads to no message: %q", rest)
+		}
+		return true, nil
+	})
 }

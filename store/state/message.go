@@ -19,6 +19,9 @@ func (b *batch) addMessage(op *storepb.AddMessage) (*storepb.Result, error) {
 	if res := checkMessage(op); res != nil {
 		return res, nil
 	}
+	if len(op.Queued) > 0 && !validServerID(b.cmd.Server) {
+		return refuse(store.ErrInvalid, "a message to wait at no server"), nil
+	}
 	good, res, err := b.checkBody(op.Body)
 	if res != nil || err != nil {
 		return res, err
@@ -49,7 +52,7 @@ func checkMessage(op *storepb.AddMessage) *storepb.Result {
 	switch {
 	case len(op.Summary) > maxSummaryBytes || len(ref.GetInline()) > maxInlineBytes || len(op.Targets)+len(op.Queued) > MaxTargets || len(op.Ends) > maxQueueRefs:
 		return refuse(store.ErrTooLarge, "a message over the limits of one command")
-	case !validBody(ref) || len(op.QueueId) > maxQueueIDBytes || len(op.EnvelopeFrom) > maxEnvelopeBytes || !validEntries(op.Queued) || !validOrigin(op):
+	case !validBody(ref) || !validText(op.QueueId, maxQueueIDBytes) || len(op.EnvelopeFrom) > maxEnvelopeBytes || !validEntries(op.Queued) || !validOrigin(op):
 		return refuse(store.ErrInvalid, "a message without a proper body or envelope")
 	case len(op.Targets)+len(op.Queued) == 0:
 		return refuse(store.ErrInvalid, "a message for nobody")
@@ -105,7 +108,7 @@ func (b *batch) take(q *queueChange, op *storepb.AddMessage, known *storepb.Rese
 	}
 	if len(queued) > 0 {
 		refs++
-		if err := b.newQueued(q.cr, op, email, queued); err != nil {
+		if err := q.newQueued(op, email, queued); err != nil {
 			return nil, err
 		}
 		for _, e := range queued {

@@ -69,7 +69,7 @@ func (b *batch) holdRemote() error {
 		}
 		held := proto.CloneOf(e)
 		held.Held, held.Attempting, held.Reason = true, false, "restored from a backup: it may have been delivered since"
-		return true, b.putEntry(cr, e, held)
+		return true, b.putEntry(cr, nil, e, held)
 	})
 	if err != nil {
 		return err

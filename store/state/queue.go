@@ -3,6 +3,7 @@ package state
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 
 	"google.golang.org/protobuf/proto"
 
@@ -15,11 +16,19 @@ import (
 // what the former owner says later is told apart.
 
 // newQueued puts a message into the queues for those who are not served at once.
-func (b *batch) newQueued(cr *storepb.ClusterRecord, op *storepb.AddMessage, email uint64, entries []*storepb.QueueEntry) error {
+func (q *queueChange) newQueued(op *storepb.AddMessage, email uint64, entries []*storepb.QueueEntry) error {
+	b, cr := q.b, q.cr
 	cr.NextQueued++
 	m := &storepb.QueueMessage{Id: cr.NextQueued, QueueId: op.QueueId, Email: email, EnvelopeFrom: op.EnvelopeFrom, Envelope: op.Envelope,
 		MessageId: op.GetOrigin().GetMessageId(), ReceivedUnixMs: b.cmd.TimeUnixMs, ReceivedTick: cr.TicksMs, RawBytes: op.Body.RawBytes,
 		Account: op.GetOrigin().GetAccount(), Client: op.GetOrigin().GetClient(), Helo: op.GetOrigin().GetHelo()}
+	if len(op.Ends) > 0 && op.Ends[0].Moved { // it is that message, with what the checks added: it has waited as long
+		before, err := q.message(op.Ends[0].GetRef().GetMessage())
+		if err != nil {
+			return err
+		}
+		m.ReceivedUnixMs, m.ReceivedTick = before.ReceivedUnixMs, before.ReceivedTick
+	}
 	if err := b.Set(queueIDKey(m.QueueId, m.Id), nil); err != nil {
 		return err
 	}
@@ -40,11 +49,12 @@ func (b *batch) addEntry(cr *storepb.ClusterRecord, m *storepb.QueueMessage, giv
 	e.SinceTick, e.SinceUnixMs = m.ReceivedTick, m.ReceivedUnixMs
 	e.DueUnixMs = max(e.DueUnixMs, b.cmd.TimeUnixMs)
 	e.Attempts, e.Attempting = 0, false
-	return b.putEntry(cr, nil, e)
+	return b.putEntry(cr, m, nil, e)
 }
 
-// putEntry replaces an entry, nil for none, by another, nil for none, with all that follows from it.
-func (b *batch) putEntry(cr *storepb.ClusterRecord, old, e *storepb.QueueEntry) error {
+// putEntry replaces an entry, nil for none, by another, nil for none, with all that follows from it. m is its message; it may be nil where the
+// new entry has no place in its owner's order of work.
+func (b *batch) putEntry(cr *storepb.ClusterRecord, m *storepb.QueueMessage, old, e *storepb.QueueEntry) error {
 	if old != nil {
 		countEntry(cr, old, -1)
 		if k := placeOf(old); k != nil {
@@ -58,7 +68,7 @@ func (b *batch) putEntry(cr *storepb.ClusterRecord, old, e *storepb.QueueEntry) 
 	}
 	countEntry(cr, e, 1)
 	if k := placeOf(e); k != nil {
-		if err := b.Set(k, nil); err != nil {
+		if err := b.Set(k, noteOf(m, e)); err != nil {
 			return err
 		}
 		if e.Owner == string(b.m.cfg.Self) && !e.Attempting {
@@ -77,6 +87,22 @@ func placeOf(e *storepb.QueueEntry) []byte {
 		return nil
 	}
 	return key(tabDue, e.Owner, []byte{0}, uint64(max(0, e.DueUnixMs)), e.Message, e.Number)
+}
+
+// noteOf is what stands at an entry's place in its owner's order of work: its queue, and whose message it is. So a long queue is looked
+// through for those whose turn it is without a read for each entry. An attempt under way needs no note.
+func noteOf(m *storepb.QueueMessage, e *storepb.QueueEntry) []byte {
+	if e.Attempting {
+		return nil
+	}
+	return binary.BigEndian.AppendUint64([]byte{byte(e.Queue)}, SenderHash(m.GetEnvelopeFrom()))
+}
+
+// SenderHash stands for a sender in DueEntry. It is no secret, and two senders may have the same.
+func SenderHash(envelopeFrom string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(envelopeFrom))
+	return h.Sum64()
 }
 
 func entryOf(message uint64, number uint32) []byte { return key(tabQueueEntry, message, number) }
@@ -108,6 +134,7 @@ type queueChange struct {
 	b        *batch
 	cr       *storepb.ClusterRecord
 	messages map[uint64]*storepb.QueueMessage
+	changed  map[uint64]bool // of these
 }
 
 func (b *batch) changeQueue() (*queueChange, error) {
@@ -115,7 +142,7 @@ func (b *batch) changeQueue() (*queueChange, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &queueChange{b: b, cr: cr, messages: map[uint64]*storepb.QueueMessage{}}, nil
+	return &queueChange{b: b, cr: cr, messages: map[uint64]*storepb.QueueMessage{}, changed: map[uint64]bool{}}, nil
 }
 
 // message is the one of an entry, which must be there.
@@ -159,7 +186,20 @@ func (q *queueChange) owned(ref *storepb.QueueRef) (*storepb.QueueEntry, uint32,
 func (q *queueChange) change(e *storepb.QueueEntry, f func(*storepb.QueueEntry)) error {
 	next := proto.CloneOf(e)
 	f(next)
-	return q.b.putEntry(q.cr, e, next)
+	if next.Attempting || next.Held {
+		return q.b.putEntry(q.cr, nil, e, next)
+	}
+	m, err := q.message(e.Message)
+	if err != nil {
+		return err
+	}
+	return q.b.putEntry(q.cr, m, e, next)
+}
+
+// add gives a message one more recipient to wait for.
+func (q *queueChange) add(m *storepb.QueueMessage, e *storepb.QueueEntry) error {
+	q.changed[m.Id] = true
+	return q.b.addEntry(q.cr, m, e)
 }
 
 // end takes an entry away. With the last one its message stops to wait.
@@ -169,12 +209,13 @@ func (q *queueChange) end(e *storepb.QueueEntry) error {
 		return err
 	}
 	m.Open--
-	return q.b.putEntry(q.cr, e, nil)
+	q.changed[m.Id] = true
+	return q.b.putEntry(q.cr, m, e, nil)
 }
 
 // finish saves what changed.
 func (q *queueChange) finish() error {
-	for _, id := range sortedKeys(q.messages) {
+	for _, id := range sortedKeys(q.changed) {
 		m := q.messages[id]
 		if m.Open > 0 {
 			if err := q.b.save(key(tabQueued, id), m); err != nil {
@@ -200,10 +241,14 @@ func (q *queueChange) answer(codes []uint32) (*storepb.Result, error) {
 	return &storepb.Result{Codes: codes}, q.finish()
 }
 
-// dueKey splits what follows the owner in the key of a due entry.
-func dueKey(rest []byte) (due int64, message uint64, number uint32, ok bool) {
-	if len(rest) != 20 {
-		return 0, 0, 0, false
+// noteBytes is the length of what noteOf makes.
+const noteBytes = 9
+
+// dueEntry reads a place in an owner's order of work: what follows the owner in its key, and what stands there.
+func dueEntry(rest, note []byte) (DueEntry, bool) {
+	if len(rest) != 20 || len(note) != noteBytes {
+		return DueEntry{}, false
 	}
-	return int64(binary.BigEndian.Uint64(rest)), binary.BigEndian.Uint64(rest[8:]), binary.BigEndian.Uint32(rest[16:]), true
+	return DueEntry{DueUnixMs: int64(binary.BigEndian.Uint64(rest)), Message: binary.BigEndian.Uint64(rest[8:]), Number: binary.BigEndian.Uint32(rest[16:]),
+		Queue: store.Queue(note[0]), Sender: binary.BigEndian.Uint64(note[1:])}, true
 }

@@ -14,6 +14,9 @@ func (b *batch) queueAdmin(op *storepb.QueueAdmin) (*storepb.Result, error) {
 	if act.do == nil {
 		return refuse(store.ErrInvalid, "an unknown action on queue entries"), nil
 	}
+	if !validServerID(b.cmd.Server) {
+		return refuse(store.ErrInvalid, "an action on entries by no server"), nil
+	}
 	q, err := b.changeQueue()
 	if err != nil {
 		return nil, err
@@ -43,10 +46,16 @@ type adminAction struct {
 
 var adminActions = map[store.QueueAction]adminAction{
 	store.ActionRetry: {"retried", func(b *batch, _ *storepb.QueueAdmin, e *storepb.QueueEntry) { e.DueUnixMs = b.cmd.TimeUnixMs }},
-	store.ActionHold:  {"held", func(_ *batch, op *storepb.QueueAdmin, e *storepb.QueueEntry) { e.Held, e.Reason = true, op.Reason }},
+	store.ActionHold: {"held", func(_ *batch, op *storepb.QueueAdmin, e *storepb.QueueEntry) {
+		if e.Held = true; !waitsForNotice(e) { // why it failed is still to be told
+			e.Reason = op.Reason
+		}
+	}},
 	store.ActionRelease: {"released", func(b *batch, _ *storepb.QueueAdmin, e *storepb.QueueEntry) {
 		// It may have been held for so long that its owner is gone.
-		e.Held, e.Judged, e.Reason, e.DueUnixMs = false, true, "", b.cmd.TimeUnixMs
+		if e.Held, e.Judged, e.DueUnixMs = false, true, b.cmd.TimeUnixMs; !waitsForNotice(e) {
+			e.Reason = ""
+		}
 		if e.Owner != b.cmd.Server && !e.Attempting {
 			e.Owner = b.cmd.Server
 			e.Epoch++
@@ -77,8 +86,13 @@ func (q *queueChange) admin(e *storepb.QueueEntry, op *storepb.QueueAdmin, act a
 	if err := q.trace(m.QueueId, sub, event); err != nil {
 		return err
 	}
-	if store.QueueAction(op.Action) == store.ActionDelete {
+	switch store.QueueAction(op.Action) {
+	case store.ActionDelete:
 		return q.end(e)
+	case store.ActionBounce: // RFC 3461 §4.1: who asked for no notice of failures gets none
+		if asked := store.Notify(e.Notify); asked != 0 && asked&store.NotifyFailure == 0 {
+			return q.end(e)
+		}
 	}
 	return q.change(e, func(e *storepb.QueueEntry) { act.do(q.b, op, e) })
 }

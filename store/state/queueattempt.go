@@ -81,11 +81,17 @@ func (q *queueChange) outcome(o *storepb.QueueOutcome, sub int) (uint32, error) 
 	if code != 0 {
 		return code, nil
 	}
-	if waitsForNotice(e) && store.AttemptResult(o.Result) != store.AttemptDelivered {
+	switch result := store.AttemptResult(o.Result); {
+	case waitsForNotice(e) && result == store.AttemptDeferred: // its sender cannot be told now
+		return 0, q.change(e, func(e *storepb.QueueEntry) { e.DueUnixMs = max(o.DueUnixMs, q.b.cmd.TimeUnixMs) })
+	case waitsForNotice(e) && result != store.AttemptDelivered:
 		return codeOf(store.ErrConflict), nil
-	}
-	if err := q.traceOutcome(e, o, sub); err != nil {
-		return 0, err
+	case result == store.AttemptDeferred && !e.Attempting && e.Reason == o.Reason && e.LastUnixMs != 0:
+		// It waits on, for the reason that its trace tells already: a destination that rests for days would fill the trace.
+	default:
+		if err := q.traceOutcome(e, o, sub); err != nil {
+			return 0, err
+		}
 	}
 	return 0, q.settle(e, o)
 }
@@ -97,6 +103,9 @@ func (q *queueChange) settle(e *storepb.QueueEntry, o *storepb.QueueOutcome) err
 		return q.end(e)
 	}
 	return q.change(e, func(e *storepb.QueueEntry) {
+		if deferred && store.Queue(e.Queue) != store.QueueRemote {
+			e.Attempts++ // a remote one's are counted when they begin
+		}
 		e.Attempting = false
 		e.Code, e.Status, e.Reason, e.Peer, e.LastUnixMs = o.Code, o.Status, o.Reason, o.Peer, q.b.cmd.TimeUnixMs
 		if o.Notice != 0 && !(store.Notice(o.Notice) == store.NoticeDelayed && e.Warned) {
@@ -115,19 +124,26 @@ func validOutcome(o *storepb.QueueOutcome) bool {
 		len(o.Status) <= 20 && len(o.Reason) <= maxReasonBytes && len(o.Peer) <= maxTextBytes && len(o.Tls) <= maxTextBytes && o.Code <= 999
 }
 
-// awaited tells whether any of the entries that a notice is about waits for it. A message that is no notice is always right.
+// awaited tells whether any of the entries that a notice is about waits for it, and whether each that is moved can be: who was taken out
+// meanwhile must not come back as another entry. A message that ends nothing is always right.
 func (q *queueChange) awaited(ends []*storepb.QueueEnd) (bool, error) {
+	any := len(ends) == 0
 	for _, x := range ends {
-		if e, err := q.awaits(x); err != nil || e != nil {
-			return e != nil, err
+		e, err := q.awaits(x)
+		if err != nil || e == nil && x.Moved {
+			return false, err
 		}
+		any = any || e != nil
 	}
-	return len(ends) == 0, nil
+	return any, nil
 }
 
 // awaits is the entry, if it waits for the notice.
 func (q *queueChange) awaits(x *storepb.QueueEnd) (*storepb.QueueEntry, error) {
 	e, code, err := q.owned(x.Ref)
+	if err == nil && code == 0 && e.Held {
+		return nil, nil
+	}
 	if err == nil && code == 0 && x.Moved {
 		if store.Queue(e.Queue) != store.QueueIn || waitsForNotice(e) {
 			e = nil
@@ -148,6 +164,12 @@ func (q *queueChange) ends(notice string, ends []*storepb.QueueEnd) error {
 			return err
 		}
 		if e == nil {
+			continue
+		}
+		if x.Moved { // its trace goes on with the message that takes its place
+			if err := q.end(e); err != nil {
+				return err
+			}
 			continue
 		}
 		m, err := q.message(e.Message)

@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/storepb"
@@ -23,8 +24,8 @@ func (b *batch) queueRoute(op *storepb.QueueRoute) (*storepb.Result, error) {
 		return nil, err
 	case code != 0:
 		return &storepb.Result{Code: code}, nil
-	case store.Queue(e.Queue) != store.QueueIn || waitsForNotice(e):
-		return refuse(store.ErrConflict, "the message is routed already"), nil
+	case store.Queue(e.Queue) != store.QueueIn || waitsForNotice(e) || e.Held:
+		return refuse(store.ErrConflict, "the message is routed already, or held"), nil
 	}
 	res := &storepb.Result{}
 	if op.Hold {
@@ -58,17 +59,31 @@ func (q *queueChange) route(e *storepb.QueueEntry, op *storepb.QueueRoute, res *
 		res.Placed = append(res.Placed, p)
 		if p.Code != 0 { // it is full, or gone: the queue "local" finds out, and tells the sender
 			next := inherit(&storepb.QueueEntry{Queue: uint32(store.QueueLocal), Address: e.Address, Account: t.Account, Mailbox: t.Mailbox})
-			if err := q.b.addEntry(q.cr, m, next); err != nil {
+			if err := q.add(m, next); err != nil {
 				return err
 			}
 		}
 	}
 	for _, next := range op.Entries {
-		if err := q.b.addEntry(q.cr, m, inherit(next)); err != nil {
+		if err := q.add(m, inherit(next)); err != nil {
 			return err
 		}
 	}
-	return q.end(e)
+	if !slices.ContainsFunc(res.Placed, func(p *storepb.PlacedMessage) bool { return p.Code == 0 }) {
+		return q.end(e)
+	}
+	return q.delivered(m, e)
+}
+
+// delivered ends an entry whose message is in its mailbox, unless its sender wants to hear of that (RFC 3461 §4.1, NOTIFY=SUCCESS).
+func (q *queueChange) delivered(m *storepb.QueueMessage, e *storepb.QueueEntry) error {
+	if store.Notify(e.Notify)&store.NotifySuccess == 0 || m.EnvelopeFrom == "" {
+		return q.end(e)
+	}
+	return q.change(e, func(e *storepb.QueueEntry) {
+		e.Notice, e.DueUnixMs, e.LastUnixMs = uint32(store.NoticeDelivered), q.b.cmd.TimeUnixMs, q.b.cmd.TimeUnixMs
+		e.Status, e.Code, e.Reason, e.Peer = "2.1.5", 250, "", ""
+	})
 }
 
 // placeQueued puts a queued message into a mailbox.
@@ -125,12 +140,7 @@ func (q *queueChange) placeOne(ref *storepb.QueueRef, enforce bool, sub int) (ui
 	if err := q.trace(m.QueueId, sub, &storepb.TraceEvent{Kind: "delivered", Address: e.Address, Placed: []*storepb.PlacedMessage{p}}); err != nil {
 		return 0, err
 	}
-	if store.Notify(e.Notify)&store.NotifySuccess == 0 || m.EnvelopeFrom == "" {
-		return 0, q.end(e)
-	}
-	return 0, q.change(e, func(e *storepb.QueueEntry) {
-		e.Notice, e.DueUnixMs, e.Status, e.Code, e.Reason = uint32(store.NoticeDelivered), q.b.cmd.TimeUnixMs, "2.1.5", 250, ""
-	})
+	return 0, q.delivered(m, e)
 }
 
 // queueHandOver gives entries of a server that is gone, or goes, to others. It begins with those that had an attempt under way.

@@ -61,6 +61,13 @@ type DueEntry struct {
 	DueUnixMs int64
 	Message   uint64
 	Number    uint32
+	Queue     store.Queue
+	Sender    uint64 // SenderHash of its message's
+}
+
+// Compare tells which of two comes first in the order of work: below 0 is d.
+func (d DueEntry) Compare(other DueEntry) int {
+	return cmp.Or(cmp.Compare(d.DueUnixMs, other.DueUnixMs), cmp.Compare(d.Message, other.Message), cmp.Compare(d.Number, other.Number))
 }
 
 // Due calls f for the entries of an owner that wait for a moment at or before until, in that order, beginning behind after; until f answers false.
@@ -72,8 +79,11 @@ func (v *View) Due(owner store.ServerID, behind DueEntry, until int64, f func(Du
 	}
 	defer it.Close()
 	for ok := it.First(); ok; ok = it.Next() {
-		due, message, number, ok := dueKey(it.Key()[len(prefix):])
-		if !ok || due > until || !f(DueEntry{due, message, number}) {
+		d, ok := dueEntry(it.Key()[len(prefix):], it.Value())
+		if !ok {
+			return fmt.Errorf("an owner's work at nothing: %w", store.ErrInvalid)
+		}
+		if d.DueUnixMs > until || !f(d) {
 			return nil
 		}
 	}

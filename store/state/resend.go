@@ -1,8 +1,6 @@
 package state
 
 import (
-	"slices"
-
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/storepb"
 )
@@ -58,17 +56,29 @@ func (b *batch) forgetResends(before, now uint64) error {
 
 // fresh leaves of a message's recipients those who do not have it.
 func fresh(r *storepb.Resend, op *storepb.AddMessage) (targets []*storepb.Target, queued []*storepb.QueueEntry) {
+	if r == nil {
+		return op.Targets, op.Queued
+	}
+	accounts, addresses := setOf(r.Accounts), setOf(r.Addresses)
 	for _, t := range op.Targets {
-		if r == nil || !slices.Contains(r.Accounts, t.Account) {
+		if !accounts[t.Account] {
 			targets = append(targets, t)
 		}
 	}
 	for _, e := range op.Queued {
-		if r == nil || !slices.Contains(r.Addresses, rememberedAs(e)) {
+		if !addresses[rememberedAs(e)] {
 			queued = append(queued, e)
 		}
 	}
 	return targets, queued
+}
+
+func setOf[T comparable](list []T) map[T]bool {
+	set := make(map[T]bool, len(list))
+	for _, x := range list {
+		set[x] = true
+	}
+	return set
 }
 
 // rememberedAs is what a waiting recipient is known by. One that only waits for a notice of its delivery is another than the mailbox.
