@@ -150,6 +150,9 @@ snapshot_entries = %d
 min_free_disk = %q
 `, n.name, n.hostname(), n.dataDir(), n.at(PortCluster), n.at(PortCluster), n.at(PortGossip), n.at(PortGossip), n.at(portSMTP),
 		n.at(portSubmit), n.at(portIMAP), n.at(portMetrics), "unix:"+n.socket(), n.c.cfg.LogStore, n.c.cfg.Heartbeat, n.c.cfg.SnapshotEntries, n.c.cfg.MinFreeDisk)
+	if n.c.cfg.NameServer != "" { // else the file is one that earlier versions of the program read, too
+		text += fmt.Sprintf("[dns]\nservers = %q\n[delivery]\nport = %d\nsource = %q\n", n.c.cfg.NameServer, n.c.cfg.RemotePort, n.c.cfg.Lab.Address(n.name))
+	}
 	if err := os.WriteFile(n.configPath(), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the configuration of %s: %w", n.name, err)
 	}
