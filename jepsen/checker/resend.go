@@ -2,6 +2,7 @@ package checker
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -9,12 +10,12 @@ import (
 )
 
 // Resend judges messages that were sent more than once: Deliver and Accept under one ID are the same message each time. A mailbox never shows two
-// copies of one, and every acknowledgement, and every copy that came to another site, bears the same queue id. That none is lost is for Deliver,
+// copies of one; every acknowledgement tells the same queue id, and all copies that came to one recipient at another site bear the same. That none is lost is for Deliver,
 // how many copies came to other sites for Queue.
 //
 // Kinds of violations: "duplicated", "other queue id".
 func Resend(h *history.History) Result {
-	r := &resendJudge{findings: &findings{}, by: map[addressed]*resent{}, ids: map[string]*queueIDs{}}
+	r := &resendJudge{findings: &findings{}, by: map[addressed]*resent{}, ids: map[addressed]*queueIDs{}}
 	for i := range h.Ops {
 		r.sort(&h.Ops[i])
 	}
@@ -29,13 +30,13 @@ func Resend(h *history.History) Result {
 			looked++
 		}
 	}
-	for _, id := range r.named {
-		r.sameQueueID(id, r.ids[id])
+	for _, key := range r.named {
+		r.sameQueueID(key, r.ids[key])
 	}
 	return r.result("resend", len(r.by)+len(r.named), "", map[string]int{"sent again": looked, "with queue ids": len(r.named)})
 }
 
-// addressed is a message for a mailbox.
+// addressed is a message for a mailbox, or for an address elsewhere.
 type addressed struct{ id, box string }
 
 // resent is what became of it.
@@ -44,19 +45,18 @@ type resent struct {
 	doubled  bool
 }
 
-// queueIDs are those under which a message was acknowledged or came to a site, with who said so.
+// queueIDs are those under which a message was acknowledged, or came to one recipient at another site.
 type queueIDs struct {
-	all  []string
-	said []string
-	last *history.Op
-	none *history.Op // a copy that had none
+	said  map[string]*history.Op // the first that said each
+	tries map[int]bool           // attempts that may have taken effect
+	none  *history.Op            // a copy that had none
 }
 
 type resendJudge struct {
 	*findings
 	by    map[addressed]*resent
-	ids   map[string]*queueIDs
-	named []string
+	ids   map[addressed]*queueIDs // without a mailbox: of the acknowledgements
+	named []addressed             // their keys, in order
 }
 
 func (r *resendJudge) sort(o *history.Op) {
@@ -76,21 +76,26 @@ func (r *resendJudge) sort(o *history.Op) {
 	s.attempts++
 }
 
+// queueID notes who said which.
 func (r *resendJudge) queueID(o *history.Op) {
-	if o.Outcome != history.OK && o.Kind != history.Sink {
+	key := addressed{id: o.ID}
+	if o.Kind == history.Sink {
+		key.box = strings.ToLower(o.Dest)
+	} else if o.Outcome == history.Fail {
 		return
 	}
-	q := r.ids[o.ID]
+	q := r.ids[key]
 	if q == nil {
-		q = &queueIDs{}
-		r.ids[o.ID], r.named = q, append(r.named, o.ID)
+		q = &queueIDs{said: map[string]*history.Op{}, tries: map[int]bool{}}
+		r.ids[key] = q
+		r.named = append(r.named, key)
 	}
+	q.tries[o.Attempt] = true
 	switch {
 	case o.Value == "" && o.Kind == history.Sink:
 		q.none = o
-	case o.Value != "" && !slices.Contains(q.all, o.Value):
-		q.all, q.last = append(q.all, o.Value), o
-		q.said = append(q.said, fmt.Sprintf("%s in the %s at %s from %s", o.Value, o.Kind, at(o.Return), o.Node))
+	case o.Value != "" && q.said[o.Value] == nil:
+		q.said[o.Value] = o
 	}
 }
 
@@ -110,11 +115,22 @@ func (r *resendJudge) read(o *history.Op) {
 	}
 }
 
-func (r *resendJudge) sameQueueID(id string, q *queueIDs) {
+// sameQueueID judges what was said of one message, or of one recipient's copies of it. A copy for whom it was first sent to later bears the id of that
+// time, for the trace is in it before the message is known; so copies are held against the acknowledgements only if there was one attempt.
+func (r *resendJudge) sameQueueID(key addressed, q *queueIDs) {
+	said := maps.Clone(q.said)
+	if acks := r.ids[addressed{id: key.id}]; key.box != "" && acks != nil && len(acks.tries) == 1 {
+		maps.Copy(said, acks.said)
+	}
 	switch {
-	case len(q.all) > 1:
-		r.add("other queue id", q.last.Return, "%s has several: %s", id, strings.Join(q.said, "; "))
-	case len(q.all) == 1 && q.none != nil:
-		r.add("other queue id", q.none.Return, "%s came to %s without one, and should have had %s", id, q.none.Dest, q.said[0])
+	case len(said) > 1:
+		var all []string
+		for _, id := range slices.Sorted(maps.Keys(said)) {
+			o := said[id]
+			all = append(all, fmt.Sprintf("%s in the %s at %s, node %s", id, o.Kind, at(o.Return), o.Node))
+		}
+		r.add("other queue id", said[slices.Sorted(maps.Keys(said))[0]].Return, "%s has several: %s", key.id, strings.Join(all, "; "))
+	case len(said) == 1 && q.none != nil:
+		r.add("other queue id", q.none.Return, "%s came to %s without one", key.id, q.none.Dest)
 	}
 }

@@ -268,6 +268,9 @@ func (n *Node) signalKill() {
 	}
 }
 
+// Shoot sends SIGKILL and does not wait until the process is gone, nor for what else is done to it: for moments that do not last. Kill it afterwards.
+func (n *Node) Shoot() { n.signalKill() }
+
 // Kill ends the process at once (SIGKILL) and waits until it is gone.
 func (n *Node) Kill() {
 	n.act.Lock()

@@ -3,6 +3,7 @@ package workload
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/quorumail/quorumail/jepsen/client"
@@ -53,7 +54,7 @@ func (s *sender) insist(ctx, whole context.Context) error {
 	to, more := pick(), pick()
 	id, from := s.newID(), [2]string{stranger, s.self.Address}[submit]
 	msg := client.Message(id, from, s.size(), s.rng)
-	all := to
+	all := slices.Clone(to)
 	for attempt := 1; attempt <= insistTries && len(to) > 0; attempt++ {
 		if attempt > 1 {
 			s.moveOn()
@@ -75,15 +76,6 @@ func (s *sender) insist(ctx, whole context.Context) error {
 }
 
 // others are those of a list who are not in another.
-func others(list, known []Account) (out []Account) {
-	for _, a := range list {
-		fresh := true
-		for _, k := range known {
-			fresh = fresh && k.Address != a.Address
-		}
-		if fresh {
-			out = append(out, a)
-		}
-	}
-	return out
+func others(list, known []Account) []Account {
+	return slices.DeleteFunc(slices.Clone(list), func(a Account) bool { return slices.Contains(known, a) })
 }
