@@ -17,7 +17,7 @@ type Options struct {
 func All(h *history.History, o Options) []Result {
 	x := newIndex(h)
 	return []Result{
-		deliver(x), imap(x), linearizable(x, o), session(x), pop3(x), Queue(h), Accounts(h), Hashes(h), Bodies(h), Logs(h), Recovery(h), availability(h),
+		deliver(x), imap(x), linearizable(x, o), session(x), pop3(x), Queue(h), Resend(h), Accounts(h), Hashes(h), Bodies(h), Logs(h), Recovery(h), availability(h),
 	}
 }
 

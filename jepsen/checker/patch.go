@@ -20,6 +20,7 @@ import (
 //   - Ids are unique. A copy that some read shows was made before the first such read returned, and nobody cares which attempt made it. An
 //     attempt of unknown outcome whose copy nobody ever saw is left out: nobody can have changed that copy either.
 //   - A copy came after the invocation of every read whose UIDNEXT was not above its UID.
+//   - Copies came in the order of their UIDs.
 //   - A message that is in every read after it was made was not taken out before the last of them.
 //   - A flag that nobody else changes was set before the first read that shows it so, or not before the last one that does not.
 type patcher struct {
@@ -75,10 +76,41 @@ func newPatcher(b *box) (*patcher, error) {
 	p.strange()
 	p.removals()
 	p.stores()
+	p.inOrder()
 	for _, r := range b.reads {
 		p.read(r)
 	}
 	return p, nil
+}
+
+// inOrder narrows when additions can have taken effect: in the order of their UIDs, so none before one of a lower UID was begun, nor after one
+// of a higher UID was there. Additions of unknown outcome, and mail of others of which nobody knows when it came, would otherwise be tried at
+// every place. Where the UIDs contradict the times nothing is narrowed: the search is to find it.
+func (p *patcher) inOrder() {
+	var adds []*porcupine.Operation
+	for i := range p.ops {
+		if in := p.ops[i].Input.(*input); in.kind == addMail && in.uid != 0 {
+			adds = append(adds, &p.ops[i])
+		}
+	}
+	slices.SortStableFunc(adds, func(a, b *porcupine.Operation) int {
+		return cmp.Compare(a.Input.(*input).uid, b.Input.(*input).uid)
+	})
+	calls, returns := make([]int64, len(adds)), make([]int64, len(adds))
+	call, ret := int64(math.MinInt64), int64(math.MaxInt64)
+	for i, o := range adds {
+		call = max(call, o.Call)
+		calls[i] = call
+	}
+	for i, o := range slices.Backward(adds) {
+		ret = min(ret, o.Return)
+		returns[i] = ret
+	}
+	for i, o := range adds {
+		if calls[i] <= returns[i] {
+			o.Call, o.Return = calls[i], returns[i]
+		}
+	}
 }
 
 // flag gives every flag a bit, except the one that Expunge sets.
@@ -271,7 +303,7 @@ func (p *patcher) strange() {
 			call = time.Duration(i - len(uids))
 			ret = call
 		}
-		p.op(-1, &input{kind: addMail, uid: uid, id: p.id(""), text: fmt.Sprintf("mail of others as UID %d", uid)}, call, ret)
+		p.op(-1, &input{kind: addMail, uid: uid, id: p.id(""), text: fmt.Sprintf("mail of others as UID %d", uid)}, p.from(uid, call, ret), ret)
 	}
 }
 

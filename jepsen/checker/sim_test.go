@@ -13,19 +13,20 @@ import (
 // sim is a correct store with clients, in virtual time: every operation takes effect at one instant within its interval, or, when its
 // outcome is Unknown, at any later one, or never.
 type sim struct {
-	rng    *rand.Rand
-	now    time.Duration
-	events events
-	seq    int
-	h      history.History
-	store  map[string]*simBox
-	pass   map[string]string // by account
-	ids    int
-	conns  int
-	until  time.Duration
-	unk    float64
-	boxes  []string // of IMAP clients
-	pops   []string // of POP3 clients
+	delivered map[string]bool // by mailbox and id
+	rng       *rand.Rand
+	now       time.Duration
+	events    events
+	seq       int
+	h         history.History
+	store     map[string]*simBox
+	pass      map[string]string // by account
+	ids       int
+	conns     int
+	until     time.Duration
+	unk       float64
+	boxes     []string // of IMAP clients
+	pops      []string // of POP3 clients
 }
 
 type simBox struct {
@@ -208,6 +209,13 @@ func (s *sim) send(kind history.Kind, o history.Op, id string, attempt int, then
 		o.Box = inbox(o.Box)
 	}
 	s.do(o, func(o *history.Op) {
+		if kind == history.Deliver { // a system that is right knows what it has
+			if k := o.Box + " " + o.ID; s.delivered[k] {
+				return
+			} else {
+				s.delivered[k] = true
+			}
+		}
 		uid := s.box(o.Box).add(o.ID, nil)
 		if kind == history.Append {
 			o.UID = uid
@@ -323,7 +331,7 @@ func simulate(seed uint64, length time.Duration, unknown float64) *history.Histo
 
 // simulateMany has more IMAP clients and accounts.
 func simulateMany(seed uint64, length time.Duration, unknown float64, clients, accounts int) *history.History {
-	s := &sim{rng: rand.New(rand.NewPCG(seed, 1)), store: map[string]*simBox{}, pass: map[string]string{"u0@example.test": "first"}, until: length, unk: unknown}
+	s := &sim{rng: rand.New(rand.NewPCG(seed, 1)), delivered: map[string]bool{}, store: map[string]*simBox{}, pass: map[string]string{"u0@example.test": "first"}, until: length, unk: unknown}
 	s.h.Run = history.Run{Seed: seed, Nodes: 3, Time: length}
 	for i := range accounts {
 		s.boxes = append(s.boxes, fmt.Sprintf("u%d@example.test/INBOX", i))
@@ -381,6 +389,6 @@ func (s *sim) finish() {
 		}
 	}
 	s.h.Faults = append(s.h.Faults, history.Fault{Name: "disk full on one", Nodes: []string{"n2"}, Start: s.now, End: s.now, Ends: true})
-	s.h.Notes = append(s.h.Notes, history.Note{At: s.now, Node: "n1", Kind: "log", Text: "level=info msg=\"invariants hold\" pkg=state"},
+	s.h.Notes = append(s.h.Notes, history.Note{At: s.now, Kind: "drained"}, history.Note{At: s.now, Node: "n1", Kind: "log", Text: "level=info msg=\"invariants hold\" pkg=state"},
 		history.Note{At: s.now, Node: "n2", Kind: "ended", Text: "panic: the log's disk is full, as planned"})
 }

@@ -222,3 +222,50 @@ func (a *Admin) SetPassword(ctx context.Context, address, password string) error
 func (a *Admin) Set(ctx context.Context, name, value string) error {
 	return a.Call(ctx, "set", map[string]string{"name": name, "value": value}, nil)
 }
+
+// Waiting is a recipient that a message waits for in a queue.
+type Waiting struct {
+	QueueID   string `json:"queue_id"`
+	Queue     string `json:"queue"`
+	Sender    string `json:"sender"`
+	Recipient string `json:"recipient"`
+	Attempts  uint32 `json:"attempts"`
+	Owner     string `json:"owner"`
+	Notice    string `json:"notice"` // the sender waits to be told this
+	Reason    string `json:"reason"` // what the last attempt met
+}
+
+// queuePlace is where a list of what waits goes on.
+type queuePlace struct {
+	Message uint64 `json:"message"`
+	Number  uint32 `json:"number"`
+}
+
+// Queue lists all that waits.
+func (a *Admin) Queue(ctx context.Context) (list []Waiting, err error) {
+	for from := (&queuePlace{}); from != nil; {
+		var page struct {
+			Entries []Waiting   `json:"entries"`
+			Next    *queuePlace `json:"next"`
+		}
+		if err := a.Call(ctx, "queue.list", map[string]any{"from": from}, &page); err != nil {
+			return nil, err
+		}
+		list, from = append(list, page.Entries...), page.Next
+	}
+	return list, nil
+}
+
+// Flush has all that waits tried again now, instead of when it is due.
+func (a *Admin) Flush(ctx context.Context) error {
+	for from := (&queuePlace{}); from != nil; {
+		var done struct {
+			Next *queuePlace `json:"next"`
+		}
+		if err := a.Call(ctx, "queue.act", map[string]any{"from": from, "action": "retry", "who": "jepsen"}, &done); err != nil {
+			return err
+		}
+		from = done.Next
+	}
+	return nil
+}

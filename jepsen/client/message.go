@@ -1,12 +1,15 @@
 package client
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"mime"
+	"net/textproto"
+	"regexp"
 	"strings"
 )
 
@@ -30,12 +33,33 @@ func Message(id, from string, sizeBytes int, rng *rand.Rand) []byte {
 	var head bytes.Buffer
 	body := messageBody(max(1, sizeBytes-420), rng)
 	subject := mime.BEncoding.Encode("utf-8", subjects[rng.IntN(len(subjects))]+" "+id)
-	fmt.Fprintf(&head, "From: <%s>\r\nTo: undisclosed-recipients:;\r\nSubject: %s\r\nMessage-ID: <%s@%s>\r\n", from, subject, id, helo)
+	fmt.Fprintf(&head, "From: <%s>\r\nTo: undisclosed-recipients:;\r\nSubject: %s\r\nMessage-ID: %s\r\n", from, subject, MessageID(id))
 	fmt.Fprintf(&head, "Date: Tue, 24 Nov 2026 10:00:00 +0700\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n")
 	fmt.Fprintf(&head, "%s: %s\r\n\r\n", IDField, id)
 	summed := append(head.Bytes(), body...)
 	sum := sha256.Sum256(summed)
 	return append([]byte(SumField+": "+hex.EncodeToString(sum[:])+"\r\n"), summed...)
+}
+
+// MessageID is the Message-ID of the message with an id.
+func MessageID(id string) string { return "<" + id + "@" + helo + ">" }
+
+// A queue id is in the Received field of a node (RFC 5321 §4.4), and in its reply to the data.
+var (
+	receivedID = regexp.MustCompile(`\bid ([^\s;]+)`)
+	replyID    = regexp.MustCompile(`^(\S+) (?:queued|delivered)\b`)
+)
+
+// Trace is the Message-ID of a message, and the queue id that the last node gave to it; "" for what it does not say.
+func Trace(raw []byte) (messageID, queueID string) {
+	head, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(raw))).ReadMIMEHeader()
+	if err != nil && len(head) == 0 {
+		return "", ""
+	}
+	if m := receivedID.FindStringSubmatch(head.Get("Received")); m != nil {
+		queueID = m[1]
+	}
+	return head.Get("Message-Id"), queueID
 }
 
 func messageBody(sizeBytes int, rng *rand.Rand) []byte {
@@ -74,6 +98,7 @@ func Check(raw []byte) (id string, err error) {
 	head, _, _ := bytes.Cut(raw, []byte("\r\n\r\n"))
 	id = field(head, IDField)
 	_, rest, summed := bytes.Cut(raw, []byte(SumField+": "))
+	summed = summed && len(raw)-len(rest) <= len(head) // a notice has ours in its body
 	if id == "" && !summed {
 		return "", nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
@@ -20,6 +21,10 @@ type SMTP struct {
 	c    *conn
 	smtp *gosmtp.Client
 	dead bool
+	id   string // see QueueID
+
+	// Deaf makes Deliver end the connection after the final dot, without waiting for the reply: as if the connection had broken then.
+	Deaf bool
 }
 
 // DialSMTP connects to a node as another mail server does, without a login. Errors mean that nothing happened.
@@ -77,6 +82,9 @@ func loginError(err error, sent bool) error {
 // Alive tells whether the connection can take another message, as far as is known.
 func (s *SMTP) Alive() bool { return !s.dead }
 
+// QueueID is what the node called the message that it took last, in its reply; "" when it did not take it, or did not say.
+func (s *SMTP) QueueID() string { return s.id }
+
 // Close ends the connection.
 func (s *SMTP) Close() {
 	s.dead = true
@@ -86,6 +94,7 @@ func (s *SMTP) Close() {
 // Deliver sends a message and answers what became of it for each recipient, in order; nil is OK.
 func (s *SMTP) Deliver(ctx context.Context, from string, to []string, msg []byte) []error {
 	defer s.c.begin(ctx, s.o.Timeout)()
+	s.id = ""
 	errs := make([]error, len(to))
 	all := func(err error) []error { // for those who had not been refused
 		for i := range errs {
@@ -124,7 +133,14 @@ func (s *SMTP) data(msg []byte) error {
 		s.Close()
 		return failed(fmt.Errorf("send the message: %w", err))
 	}
-	if _, err = w.CloseWithResponse(); err == nil {
+	if s.Deaf {
+		_ = s.c.Conn.SetReadDeadline(time.Unix(1, 0)) // what fails shows when it is read
+	}
+	answer, err := w.CloseWithResponse()
+	if err == nil {
+		if m := replyID.FindStringSubmatch(answer.StatusText); m != nil {
+			s.id = m[1]
+		}
 		return nil
 	}
 	sent := s.c.left()

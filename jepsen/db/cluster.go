@@ -33,6 +33,8 @@ type Config struct {
 	Heartbeat       time.Duration                          // raft.heartbeat; default 250 ms, the program's own default
 	SnapshotEntries int                                    // raft.snapshot_entries; default 256, so that logs are cut within a run
 	MinFreeDisk     string                                 // limits.min_free_disk; default "16MiB"
+	NameServer      string                                 // whom the nodes ask where mail for elsewhere goes; "": as the machine says, and there are no sites
+	RemotePort      int                                    // with a NameServer, delivery.port; default 25
 }
 
 func (c Config) withDefaults() Config {
@@ -47,6 +49,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MinFreeDisk == "" {
 		c.MinFreeDisk = "16MiB"
+	}
+	if c.RemotePort == 0 {
+		c.RemotePort = 25
 	}
 	return c
 }

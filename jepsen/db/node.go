@@ -150,6 +150,9 @@ snapshot_entries = %d
 min_free_disk = %q
 `, n.name, n.hostname(), n.dataDir(), n.at(PortCluster), n.at(PortCluster), n.at(PortGossip), n.at(PortGossip), n.at(portSMTP),
 		n.at(portSubmit), n.at(portIMAP), n.at(portMetrics), "unix:"+n.socket(), n.c.cfg.LogStore, n.c.cfg.Heartbeat, n.c.cfg.SnapshotEntries, n.c.cfg.MinFreeDisk)
+	if n.c.cfg.NameServer != "" { // else the file is one that earlier versions of the program read, too
+		text += fmt.Sprintf("[dns]\nservers = %q\n[delivery]\nport = %d\nsource = %q\n", n.c.cfg.NameServer, n.c.cfg.RemotePort, n.c.cfg.Lab.Address(n.name))
+	}
 	if err := os.WriteFile(n.configPath(), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the configuration of %s: %w", n.name, err)
 	}
@@ -264,6 +267,9 @@ func (n *Node) signalKill() {
 		_ = n.cmd.Process.Kill() // it may have ended meanwhile
 	}
 }
+
+// Shoot sends SIGKILL and does not wait until the process is gone, nor for what else is done to it: for moments that do not last. Kill it afterwards.
+func (n *Node) Shoot() { n.signalKill() }
 
 // Kill ends the process at once (SIGKILL) and waits until it is gone.
 func (n *Node) Kill() {

@@ -26,7 +26,8 @@ const (
 	Delete   Kind = "delete"   // POP3 DELE of message ID; it counts when QUIT of the same Session is acknowledged
 	Quit     Kind = "quit"     // POP3 QUIT, which carries out the Session's deletions
 	Accept   Kind = "accept"   // SMTP or submission: message ID for the recipient Dest, an address at a remote server; one Op per recipient
-	Sink     Kind = "sink"     // that remote server received message ID for Dest, in Invoke (its MAIL) to Return (its answer to the data)
+	Sink     Kind = "sink"     // that remote server received message ID for Dest, in Invoke (its MAIL) to Return (its answer to the data), from Node
+	Notice   Kind = "notice"   // a read of Box at Node showed a notice (RFC 3464), as message UID, that ID did not get to Dest: "" when the notice does not say to whom
 )
 
 // Op is one operation of one client.
@@ -49,7 +50,7 @@ type Op struct {
 	Dest    string   `json:"dest,omitempty"`
 	DestUID uint32   `json:"dest_uid,omitempty"`
 	ModSeq  uint64   `json:"modseq,omitempty"`  // of the changed message, when the server told
-	Value   string   `json:"value,omitempty"`   // of Login and Password: the password; of Store: "gone" if the answer did not show the message
+	Value   string   `json:"value,omitempty"`   // of Login and Password: the password; of Store: "gone" if the answer did not show the message; of Deliver, Accept and Sink: the queue id, when it was told
 	Attempt int      `json:"attempt,omitempty"` // from 1: tries of the same message, one after the other
 	Mailbox *Mailbox `json:"mailbox,omitempty"` // what a Read that is OK saw
 }

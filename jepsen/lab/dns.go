@@ -21,6 +21,7 @@ type DNSFault struct {
 	Code     int           // the response code instead of an answer: 2 is SERVFAIL, 3 NXDOMAIN, 5 REFUSED
 	Delay    time.Duration // before it answers
 	Truncate bool          // over UDP it only tells to ask again over TCP
+	Lame     bool          // it says that it is not responsible, and knows nothing
 }
 
 // DNS is a name server in the laboratory that fails as told. It is asked over UDP and TCP, and is authoritative for every name: one that it
@@ -127,6 +128,8 @@ func (d *DNS) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 	switch {
 	case fault.Code != 0:
 		reply.Rcode = fault.Code
+	case fault.Lame:
+		reply.Authoritative = false
 	case fault.Truncate && udp:
 		reply.Truncated = true
 	default:

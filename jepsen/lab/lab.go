@@ -19,6 +19,12 @@ const Clients = "clients"
 // MaxNodes is how many nodes a laboratory has at most, those that were added later among them.
 const MaxNodes = 9
 
+// MaxPlaces is how many places AddPlace makes at most. Their addresses begin at firstOther.
+const (
+	MaxPlaces  = 16
+	firstOther = 110
+)
+
 // Namespaces says whether a laboratory uses network namespaces.
 type Namespaces int
 
@@ -49,6 +55,7 @@ type Lab struct {
 	closed bool
 	places map[string]*place
 	nodes  []string
+	others int            // places made by AddPlace
 	undo   map[*undo]bool // what is limited or started, and must end before the places do
 }
 
@@ -107,6 +114,20 @@ func (l *Lab) Add() (string, error) {
 	}
 	l.nodes = append(l.nodes, name)
 	return name, nil
+}
+
+// AddPlace makes a place for something that is no node, such as another site's mail server, under a name of its own.
+func (l *Lab) AddPlace(name string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.others == MaxPlaces {
+		return fmt.Errorf("a laboratory has at most %d places besides its nodes", MaxPlaces)
+	}
+	if err := l.addPlaceLocked(name, byte(firstOther+l.others)); err != nil {
+		return err
+	}
+	l.others++
+	return nil
 }
 
 // Names lists the nodes, in the order in which they were made.

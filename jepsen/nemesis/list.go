@@ -8,7 +8,7 @@ import (
 
 // All is every fault that there is.
 func All() []Fault {
-	return slices.Concat(processFaults(), powerFaults(), networkFaults(), diskFaults(), rotFaults(), clockFaults(), resourceFaults(), memberFaults(), upgradeFaults(), aimedFaults())
+	return slices.Concat(processFaults(), powerFaults(), networkFaults(), diskFaults(), rotFaults(), clockFaults(), resourceFaults(), memberFaults(), upgradeFaults(), aimedFaults(), nameServerFaults(), siteFaults())
 }
 
 // sets are names for several faults.
@@ -22,7 +22,9 @@ var sets = map[string][]string{
 	"clock":     {"clock jumps", "clock jumps by days", "clock strobes", "clock drifts"},
 	"resources": {"CPU starved", "memory limited", "few file descriptors", "CPU of leader starved"},
 	"rot":       {"rot in log", "rot in state", "rot in bodies", "rot in next leader"},
-	"aimed":     {"pause leader until deposed", "snapshot sender killed", "log loses its end", "power loss of all and a disk lost", "laggard must lead"},
+	"aimed":     {"pause leader until deposed", "snapshot sender killed", "log loses its end", "power loss of all and a disk lost", "laggard must lead", "owner killed after a site's 250"},
+	"dns":       {"name servers are silent", "name servers fail", "name servers refuse", "name servers are lame", "name servers know nothing", "name servers are slow", "name servers want TCP"},
+	"sites":     {"sites are down", "sites are busy", "sites do not answer the data", "sites are slow"},
 	"disk": {"leader's log hangs", "leader's disk hangs", "fsync of leader's log fails", "fsync of the state fails", "fsync of the bodies fails", "writes fail", "reads of bodies fail",
 		"no space at all", "slow disk", "reads of bodies get bits wrong", "disk full on one", "disk full on all"},
 	"network": {"leader hears nobody", "nobody hears leader", "lossy", "jitter", "slow network", "slow follower", "slow clients", "grey: no Raft", "grey: no gossip", "flapping links"},

@@ -14,6 +14,7 @@ import (
 	"github.com/quorumail/quorumail/jepsen/db"
 	"github.com/quorumail/quorumail/jepsen/history"
 	"github.com/quorumail/quorumail/jepsen/lab"
+	"github.com/quorumail/quorumail/jepsen/site"
 )
 
 // Target is what faults are done to.
@@ -23,7 +24,9 @@ type Target struct {
 	Rand    *rand.Rand // of the nemesis alone
 	History *history.Recorder
 	Logger  *slog.Logger
-	OldBin  string // of an earlier version, for upgrades; "" when there is none
+	OldBin  string       // of an earlier version, for upgrades; "" when there is none
+	DNS     *lab.DNS     // whom the nodes ask; nil: nobody of ours
+	Sites   []*site.Site // that mail is sent to, if any
 }
 
 // Done is a fault that was caused.

@@ -74,8 +74,8 @@ func TestAttempts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			nodes := []client.Node{{Name: "n1", SMTP: fakeMX(t, tc.first)}, {Name: "n2", SMTP: fakeMX(t, "250 2.6.0 taken")}}
 			env := &Env{Nodes: func() []client.Node { return nodes }, Dialer: &net.Dialer{}, History: history.NewRecorder(nil, history.Run{}),
-				Accounts: []Account{{"a@example.test", "x"}}, RetryUnknown: tc.retryUnknown}
-			s := &sender{proc: newProc(env, "deliver", 0), self: env.Accounts[0]}
+				Accounts: []Account{{"a@example.test", "x"}}}
+			s := &sender{proc: newProc(env, "deliver", 0), self: env.Accounts[0], again: tc.retryUnknown}
 			defer s.hangUp()
 			_ = s.send(t.Context(), t.Context(), 0, env.Accounts) // recorded
 			var got []try

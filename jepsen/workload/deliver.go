@@ -45,7 +45,13 @@ func (d deliver) Process(ctx context.Context, env *Env, p int) {
 
 // Final implements Workload.
 func (d deliver) Final(ctx context.Context, env *Env) error {
-	return finalReads(ctx, env, d.Name(), inboxes(env))
+	return env.finalInboxes(ctx, d.Name())
+}
+
+// finalInboxes does the final reads of the inboxes once for all workloads whose mail goes there.
+func (e *Env) finalInboxes(ctx context.Context, workload string) error {
+	e.inboxesOnce.Do(func() { e.inboxesErr = finalReads(ctx, e, workload, inboxes(e)) })
+	return e.inboxesErr
 }
 
 func inboxes(env *Env) []mailboxOf {
@@ -63,6 +69,8 @@ type sender struct {
 	conns  [2]*client.SMTP // SMTP, submission
 	number [2]int          // their sessions
 	node   [2]string       // where they go
+	again  bool            // send a message again when its outcome is unknown
+	deaf   bool            // do not wait for the answer to the next message
 }
 
 func (s *sender) hangUp() {
@@ -120,20 +128,31 @@ func (s *sender) attempt(ctx context.Context, submit, attempt int, id, from stri
 		for _, a := range to {
 			addresses = append(addresses, a.Address)
 		}
+		c.Deaf, s.deaf = s.deaf, false
 		errs = c.Deliver(ctx, from, addresses, msg)
+		op.Value = c.QueueID()
 	}
 	for i, a := range to {
-		op.Box = box(a.Address, inbox)
-		switch s.end(op, errs[i]); client.Outcome(errs[i]) {
+		switch s.end(s.about(op, a), errs[i]); client.Outcome(errs[i]) {
 		case history.Fail:
 			left, err = append(left, a), errs[i]
 		case history.Unknown:
-			if err = errs[i]; s.env.RetryUnknown {
+			if err = errs[i]; s.again {
 				left = append(left, a)
 			}
 		}
 	}
 	return left, err
+}
+
+// about makes an operation that of one recipient: one here, or one at another site.
+func (s *sender) about(op history.Op, a Account) history.Op {
+	if s.env.elsewhere(a.Address) {
+		op.Kind, op.Dest = history.Accept, a.Address
+	} else {
+		op.Box = box(a.Address, inbox)
+	}
+	return op
 }
 
 // connect is the connection that there is if it works and goes to this node, else a new one.

@@ -171,6 +171,30 @@ func byName(nodes []client.Node, name string) (client.Node, bool) {
 	return client.Node{}, false
 }
 
+// notices records what an inbox tells of messages to other sites that did not arrive.
+func (p *proc) notices(ctx context.Context, s *session, m mailboxOf, seen *history.Mailbox) error {
+	if m.name != inbox || len(p.env.Elsewhere) == 0 {
+		return nil
+	}
+	op := p.begin(history.Notice, s.node.Name)
+	op.Box, op.Session = m.String(), s.number
+	found, err := s.Notices(ctx, seen.Messages)
+	if err != nil {
+		p.drop(s)
+		return err
+	}
+	for _, n := range found {
+		if n.ID != "" && !strings.HasSuffix(n.ID, "."+p.env.tag()) {
+			continue // of an earlier run
+		}
+		for _, to := range n.Dest {
+			op.ID, op.Dest, op.UID = n.ID, to, n.UID
+			_ = p.end(op, nil)
+		}
+	}
+	return nil
+}
+
 // finalRead reads one mailbox with all its bodies.
 func (p *proc) finalRead(ctx context.Context, n client.Node, m mailboxOf) error {
 	op := p.begin(history.Read, n.Name)
@@ -190,6 +214,9 @@ func (p *proc) finalRead(ctx context.Context, n client.Node, m mailboxOf) error 
 	p.env.own(seen)
 	seen.Final = true
 	op.Mailbox = seen
+	if err := p.notices(ctx, s, m, seen); err != nil {
+		return p.end(op, err)
+	}
 	op.Return, op.Outcome = p.env.History.Now(), history.OK
 	if len(corrupt) > 0 {
 		op.Error = fmt.Sprintf("corrupt: uid %d of %s: %v", corrupt[0].UID, m, corrupt[0].Err)

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,23 +40,25 @@ type Env struct {
 	Seed     uint64
 	Accounts []Account // at least one; that of index 0 names the domain
 
-	Boxes        int           // mailboxes that the IMAP workloads work in, each; 50
-	Pause        time.Duration // mean time between two operations of a process; 0: none
-	DialTimeout  time.Duration // see client.Options
-	Timeout      time.Duration // see client.Options
-	FinalWait    time.Duration // for all final reads of a workload; 3 min
-	RetryUnknown bool          // deliver a message again under the same id when its outcome is unknown
-	Log          *slog.Logger  // nil: none
+	Boxes       int           // mailboxes that the IMAP workloads work in, each; 50
+	Pause       time.Duration // mean time between two operations of a process; 0: none
+	DialTimeout time.Duration // see client.Options
+	Timeout     time.Duration // see client.Options
+	FinalWait   time.Duration // for all final reads of a workload; 3 min
+	Elsewhere   []string      // domains whose mail goes to sites of the harness's, which note what comes; none: there are no sites
+	Log         *slog.Logger  // nil: none
 
-	sessions atomic.Int64
-	ids      atomic.Int64
-	tagOnce  sync.Once
-	tagged   string
+	sessions    atomic.Int64
+	ids         atomic.Int64
+	tagOnce     sync.Once
+	tagged      string
+	inboxesOnce sync.Once
+	inboxesErr  error // guarded by inboxesOnce
 }
 
 // All makes one of each workload.
 func All() []Workload {
-	return []Workload{NewDeliver(), NewFlags(), NewAppendExpunge(), NewMove(), NewSession(), NewAccounts()}
+	return []Workload{NewDeliver(), NewFlags(), NewAppendExpunge(), NewMove(), NewSession(), NewAccounts(), NewQueueRemote(), NewResend()}
 }
 
 // ByName makes a workload; nil: there is none of that name.
@@ -73,6 +77,12 @@ func (e *Env) finalWait() time.Duration { return cmp.Or(e.FinalWait, 3*time.Minu
 
 func (e *Env) options() client.Options {
 	return client.Options{Dialer: e.Dialer, DialTimeout: e.DialTimeout, Timeout: e.Timeout}
+}
+
+// elsewhere tells whether an address is at one of the harness's sites.
+func (e *Env) elsewhere(address string) bool {
+	_, domain, _ := strings.Cut(address, "@")
+	return slices.Contains(e.Elsewhere, domain)
 }
 
 func (e *Env) log() *slog.Logger {

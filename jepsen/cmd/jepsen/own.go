@@ -27,7 +27,8 @@ const ownHelp = `Without --cluster, run makes a cluster of its own in network na
 With --cluster FILE, clients work on a cluster that runs already, from this machine, without root and without touching the nodes. The faults are yours:
 pull plugs, restart nodes, and type what you do, so that it stands in the history, the table and the page. FILE names the nodes and some accounts that
 were made for the test ("jepsen list --cluster-example" shows one). Their mailboxes fill up, which --fill-mailboxes must allow; accounts whose INBOX
-holds mail of others are refused. The workload "accounts" is left out: it would change settings of the cluster.`
+holds mail of others are refused. The workload "accounts" is left out, for it would change settings of the cluster, and so is "queue-remote", for the
+cluster does not send to the harness's sites; "resend" has local recipients only.`
 
 // ownOptions are those of a run on a cluster of the administrator's own.
 type ownOptions struct {
@@ -95,9 +96,14 @@ func (r *own) check() (err error) {
 	if r.nodes, r.accounts, err = readOwn(r.own.cluster); err != nil {
 		return err
 	}
-	r.loads = slices.DeleteFunc(r.loads, func(w workload.Workload) bool { return w.Name() == "accounts" && r.workloads == "all" })
+	r.loads = slices.DeleteFunc(r.loads, func(w workload.Workload) bool {
+		return (w.Name() == "accounts" || needsSites(w)) && r.workloads == "all"
+	})
 	if slices.Contains(loadNames(r.loads), "accounts") {
 		return errors.New("the workload accounts changes settings of the cluster, which stay: it is not for a cluster of your own")
+	}
+	if slices.ContainsFunc(r.loads, needsSites) {
+		return errors.New("the workload queue-remote is about mail to the harness's own sites: it is not for a cluster of your own")
 	}
 	if !r.own.consent {
 		return fmt.Errorf("the mailboxes of %d accounts, %s and so on, would fill up: allow it with --fill-mailboxes", len(r.accounts), r.accounts[0].Address)

@@ -55,6 +55,7 @@ type running struct {
 	history *history.Recorder
 	lab     *lab.Lab
 	cluster *db.Cluster
+	remote  remote
 	env     *workload.Env
 	print   io.Writer
 }
@@ -121,7 +122,11 @@ func (r *running) open(ctx context.Context) (err error) {
 	if r.lab, err = lab.New(lab.Config{Nodes: r.nodes, Namespaces: places, Seed: r.seed, Logger: r.log}); err != nil {
 		return err
 	}
-	r.cluster, err = db.New(db.Config{Bin: r.bin, Dir: r.work, Lab: r.lab, History: r.history, Logger: r.log, Env: r.options.env, LogStore: r.logStore, Volume: r.volume})
+	if err := r.openRemote(ctx); err != nil {
+		return err
+	}
+	r.cluster, err = db.New(db.Config{Bin: r.bin, Dir: r.work, Lab: r.lab, History: r.history, Logger: r.log, Env: r.options.env, LogStore: r.logStore, Volume: r.volume,
+		NameServer: r.remote.nameServer(), RemotePort: sitePort})
 	if err != nil {
 		return err
 	}
@@ -173,7 +178,7 @@ func namespaces(name string) (lab.Namespaces, error) {
 // populate makes accounts and what the workloads need.
 func (r *running) populate(ctx context.Context) error {
 	r.env = &workload.Env{Nodes: r.cluster.Clients, Dialer: r.lab, Admin: r.admin, History: r.history, Seed: r.seed, Log: r.log, Pause: r.pause,
-		FinalWait: min(r.heal, 3*time.Minute) + r.time/2}
+		FinalWait: min(r.heal, 3*time.Minute) + r.time/2, Elsewhere: r.remote.domains}
 	admin := r.cluster.Nodes()[0].Admin()
 	if err := admin.AddDomain(ctx, "example.test"); err != nil {
 		return err
@@ -215,7 +220,8 @@ func (r *running) drive(ctx context.Context) error {
 			wg.Go(func() { w.Process(clients, r.env, i*r.processes+p) })
 		}
 	}
-	t := &nemesis.Target{Cluster: r.cluster, Lab: r.lab, Rand: rand.New(rand.NewPCG(r.seed, 1)), History: r.history, Logger: r.log, OldBin: r.oldBin}
+	t := &nemesis.Target{Cluster: r.cluster, Lab: r.lab, Rand: rand.New(rand.NewPCG(r.seed, 1)), History: r.history, Logger: r.log, OldBin: r.oldBin,
+		DNS: r.remote.dns, Sites: r.remote.sites}
 	err := nemesis.Run(clients, t, r.faults, nemesis.Schedule{Hold: r.hold, Quiet: r.quiet, Heal: r.heal, Most: r.most, Repeats: r.repeats, Pairs: r.pairs, Lead: r.lead})
 	if r.repeats > 0 || err != nil {
 		stop()
@@ -246,6 +252,11 @@ func (r *running) final(ctx context.Context) error {
 		return fmt.Errorf("only %d of %d nodes can be read: the others' certificates are not known", len(known), len(nodes))
 	}
 	var errs []error
+	if len(r.env.Elsewhere) > 0 {
+		if err := workload.Drain(ctx, r.env); err != nil {
+			return err
+		}
+	}
 	for _, w := range r.loads {
 		if err := w.Final(ctx, r.env); err != nil {
 			err = fmt.Errorf("read everything of %s: %w", w.Name(), err)
@@ -305,6 +316,7 @@ func (r *running) close() error {
 	if r.cluster != nil {
 		errs = append(errs, r.cluster.CollectLogs(r.dir), r.cluster.Close())
 	}
+	errs = append(errs, r.remote.close())
 	if r.lab != nil {
 		errs = append(errs, r.lab.Close())
 	}
