@@ -68,8 +68,10 @@ type Verdict struct {
 type Cluster interface {
 	// IsLeader tells whether this node leads, as far as it knows.
 	IsLeader() bool
-	// Workers are the members that can work on queues now. A member that is not among them for TakeOver loses its entries.
+	// Workers are the members that can work on queues now. One that is not among them for TakeOver loses its entries.
 	Workers() []store.ServerID
+	// Running tells whether a member's process runs, as far as this node knows, though it may not be able to work.
+	Running(id store.ServerID) bool
 }
 
 // NoticeWriter writes the notice (RFC 3464) that a sender gets.

@@ -48,7 +48,8 @@ func (m *Manager) handOverOnce(ctx context.Context, down map[store.ServerID]time
 		if now.Sub(down[owner]) < m.cfg.TakeOver || len(to) == 0 {
 			continue
 		}
-		n, err := m.handOver(ctx, owner, to)
+		// What a process that runs has under way it ends itself; only the end of the process leaves that open.
+		n, err := m.handOver(ctx, owner, to, m.cfg.Cluster.Running(owner))
 		if n > 0 {
 			m.cfg.Logger.Warn("took over the queue of a node that cannot work", "node", owner, "entries", n)
 			m.cfg.Metrics.HandOvers.Add(float64(n))
@@ -60,11 +61,11 @@ func (m *Manager) handOverOnce(ctx context.Context, down map[store.ServerID]time
 	return nil
 }
 
-// handOver gives all entries of a server to others.
-func (m *Manager) handOver(ctx context.Context, from store.ServerID, to []string) (n uint64, err error) {
+// handOver gives all entries of a server to others; idle: but for those that have an attempt under way.
+func (m *Manager) handOver(ctx context.Context, from store.ServerID, to []string, idle bool) (n uint64, err error) {
 	for {
 		res, err := m.cfg.Store.Propose(ctx, func(c *storepb.Command) {
-			c.Op = &storepb.Command_QueueHandOver{QueueHandOver: &storepb.QueueHandOver{From: string(from), To: to, Limit: maxRefs}}
+			c.Op = &storepb.Command_QueueHandOver{QueueHandOver: &storepb.QueueHandOver{From: string(from), To: to, Limit: maxRefs, Idle: idle}}
 		})
 		if err != nil {
 			return n, fmt.Errorf("hand over the entries of %s: %w", from, err)
@@ -108,7 +109,7 @@ func (m *Manager) Leave(ctx context.Context) error {
 	if len(to) == 0 {
 		return nil
 	}
-	n, err := m.handOver(ctx, m.cfg.Self, to)
+	n, err := m.handOver(ctx, m.cfg.Self, to, false)
 	if n > 0 {
 		m.cfg.Logger.Info("handed this node's queue to the others", "entries", n)
 	}

@@ -19,6 +19,7 @@ import (
 
 // checks are what judges mail, before it is taken (smtpd.Checks) or after (queue.Judge).
 type checks struct {
+	trusted func() []netip.Prefix // networks whose mail is that of this site
 	rules atomic.Pointer[filter.RuleSet]
 }
 
@@ -91,7 +92,7 @@ func (c *checks) Judge(ctx context.Context, m *queue.Message, entries []*storepb
 	from, recipients := envelopeOf(m.EnvelopeFrom, entries)
 	client, _ := netip.ParseAddr(m.Client) // the zero address where there was none
 	v, err := c.chain().Check(ctx, &filter.Message{QueueID: m.QueueId, Client: client, Helo: m.Helo, From: from, Recipients: recipients, Account: m.Account,
-		Direction: direction(m.Account != 0), Open: func() (io.ReadCloser, error) { return m.Open(ctx) }})
+		Direction: direction(ownMail(m, c.trusted())), Open: func() (io.ReadCloser, error) { return m.Open(ctx) }})
 	if err != nil {
 		return queue.Verdict{}, err
 	}

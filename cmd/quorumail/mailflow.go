@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quorumail/quorumail/cluster"
 	"github.com/quorumail/quorumail/cluster/gossip"
 	"github.com/quorumail/quorumail/ops/config"
 	"github.com/quorumail/quorumail/ops/directory"
@@ -45,6 +46,7 @@ type mailflow struct {
 func (n *node) openMailflow() (err error) {
 	f := &n.flow
 	f.stopped = make(chan struct{})
+	f.checks.trusted = func() []netip.Prefix { return config.SMTPTrustedNetworks.From(n.directory.Lookup) }
 	f.dns, err = route.New(route.Config{Servers: config.List(n.cfg.DNS.Servers), Validating: config.List(n.cfg.DNS.Validating), Logger: n.log, Metrics: n.figures.dns})
 	if err != nil {
 		return err
@@ -248,6 +250,12 @@ func (w workers) Workers() (ids []store.ServerID) {
 	}
 	slices.Sort(ids)
 	return ids
+}
+
+// Running implements queue.Cluster: a node that gossip does not hold for dead. One that is only cut off is held for dead, too.
+func (w workers) Running(id store.ServerID) bool {
+	state := w.n.talker.Member(cluster.ServerID(id)).State
+	return state == gossip.Alive || state == gossip.Suspect
 }
 
 // postmaster is whom notices come from: that of the first domain, or of this host.

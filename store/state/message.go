@@ -57,6 +57,11 @@ func checkMessage(op *storepb.AddMessage) *storepb.Result {
 	case len(op.Targets)+len(op.Queued) == 0:
 		return refuse(store.ErrInvalid, "a message for nobody")
 	}
+	for _, t := range op.Targets {
+		if !validText(t.Recipient, maxAddressBytes) {
+			return refuse(store.ErrInvalid, "a recipient of %d bytes", len(t.Recipient))
+		}
+	}
 	return nil
 }
 
@@ -78,7 +83,7 @@ func (b *batch) take(q *queueChange, op *storepb.AddMessage, known *storepb.Rese
 	q.cr.NextEmail++
 	email, refs := q.cr.NextEmail, uint32(0)
 	placed := map[*storepb.Target]*storepb.PlacedMessage{}
-	has := &storepb.Resend{QueueId: op.QueueId, Accounts: known.GetAccounts(), Addresses: known.GetAddresses()}
+	has := &storepb.Resend{QueueId: op.QueueId, Accounts: known.GetAccounts(), Recipients: known.GetRecipients()}
 	for _, t := range targets {
 		p, err := b.place(t, email, op.Body.RawBytes)
 		if err != nil {
@@ -87,6 +92,9 @@ func (b *batch) take(q *queueChange, op *storepb.AddMessage, known *storepb.Rese
 		if placed[t] = p; p.Code == 0 {
 			refs++
 			has.Accounts = append(has.Accounts, t.Account)
+			if t.Recipient != "" {
+				has.Recipients = append(has.Recipients, t.Recipient)
+			}
 		}
 	}
 	for _, t := range op.Targets {
@@ -112,7 +120,7 @@ func (b *batch) take(q *queueChange, op *storepb.AddMessage, known *storepb.Rese
 			return nil, err
 		}
 		for _, e := range queued {
-			has.Addresses = append(has.Addresses, rememberedAs(e))
+			has.Recipients = append(has.Recipients, namedBy(e))
 		}
 	}
 	if err := b.remember(q.cr, op.ResendKey, has); err != nil {

@@ -285,6 +285,51 @@ func TestMessageSentAgainIsDeliveredOnce(t *testing.T) {
 	}
 }
 
+// A first try may wait for its checks while the second is judged at once, or the other way round; what a name leads to may change in between.
+func TestMessageSentAgainIsKnownByWhomTheClientNamed(t *testing.T) {
+	b := newBench(t, "")
+	an := b.account("an@example.test")
+	send := func(key byte, queued []*storepb.QueueEntry, accounts ...uint64) {
+		c := add(b.body("the same"), accounts...)
+		m := c.GetAddMessage()
+		for _, x := range m.Targets {
+			x.Recipient = "info@example.test"
+		}
+		m.QueueId, m.ResendKey, m.Queued, m.Origin = "q", bytes.Repeat([]byte{key}, store.ResendKeyBytes), queued, &storepb.Origin{}
+		b.do(as("1", c))
+	}
+	in := func() []*storepb.QueueEntry {
+		return []*storepb.QueueEntry{{Queue: uint32(store.QueueIn), Address: "info@example.test"}}
+	}
+	suspended := func() []*storepb.QueueEntry {
+		return []*storepb.QueueEntry{{Queue: uint32(store.QueueLocal), Address: "an@example.test", Account: an, Original: "info@example.test"}}
+	}
+	for key, tries := range [][2]func(){
+		{func() { send(0, in()) }, func() { send(0, nil, an) }},
+		{func() { send(1, nil, an) }, func() { send(1, in()) }},
+		{func() { send(2, nil, an) }, func() { send(2, suspended()) }},
+		{func() { send(3, suspended()) }, func() { send(3, nil, an) }},
+	} {
+		before := uint64(b.inbox(an).Messages) + b.queue().GetIn() + b.queue().GetLocal()
+		tries[0]()
+		tries[1]()
+		if now := uint64(b.inbox(an).Messages) + b.queue().GetIn() + b.queue().GetLocal(); now != before+1 {
+			t.Errorf("case %d: %d copies came of two tries, want 1", key, now-before)
+		}
+	}
+}
+
+func TestNodeThatRunsKeepsWhatItHasUnderWay(t *testing.T) {
+	b := newBench(t, "")
+	b.send("q1", remoteTo("a@elsewhere.test", "b@elsewhere.test"))
+	b.codes(as("1", attempt(ref(1, 1, 1))), nil)
+	c := handOver("1", "2")
+	c.GetQueueHandOver().Idle = true
+	if res := b.do(as("2", c)); res.Count != 1 || b.entry(1, 1).Owner != "1" || b.entry(1, 2).Owner != "2" {
+		t.Errorf("%d entries moved: %v, %v", res.Count, b.entry(1, 1), b.entry(1, 2))
+	}
+}
+
 func TestTracesAreFoundAndForgotten(t *testing.T) {
 	b := newBench(t, "")
 	b.send("q1", remoteTo("An@Elsewhere.test"))

@@ -157,7 +157,7 @@ func (b *batch) queueHandOver(op *storepb.QueueHandOver) (*storepb.Result, error
 	if err != nil {
 		return nil, err
 	}
-	refs, err := b.entriesOf(op.From, int(op.Limit))
+	refs, err := b.entriesOf(op.From, int(op.Limit), op.Idle)
 	if err != nil {
 		return nil, err
 	}
@@ -198,9 +198,13 @@ func (q *queueChange) handOver(e *storepb.QueueEntry, to string, sub int) error 
 }
 
 // entriesOf lists entries of an owner, those with an attempt under way first.
-func (b *batch) entriesOf(owner string, limit int) ([]*storepb.QueueRef, error) {
+func (b *batch) entriesOf(owner string, limit int, idle bool) ([]*storepb.QueueRef, error) {
 	var refs []*storepb.QueueRef
-	for _, table := range []byte{tabAttempting, tabDue} {
+	tables := []byte{tabAttempting, tabDue}
+	if idle {
+		tables = tables[1:]
+	}
+	for _, table := range tables {
 		prefix := key(table, owner, []byte{0})
 		keys, err := keysOf(b, prefix, after(prefix), limit-len(refs))
 		if err != nil {

@@ -1,7 +1,8 @@
 package state
 
 import (
-	"github.com/quorumail/quorumail/store"
+	"slices"
+
 	"github.com/quorumail/quorumail/store/storepb"
 )
 
@@ -38,9 +39,11 @@ func (b *batch) remembered(cr *storepb.ClusterRecord, resendKey []byte) (*storep
 
 // remember keeps who has the message.
 func (b *batch) remember(cr *storepb.ClusterRecord, resendKey []byte, r *storepb.Resend) error {
-	if len(resendKey) == 0 || len(r.Accounts)+len(r.Addresses) > 2*MaxTargets {
+	if len(resendKey) == 0 || len(r.Accounts)+len(r.Recipients) > 2*MaxTargets {
 		return nil
 	}
+	slices.Sort(r.Recipients)
+	r.Recipients = slices.Compact(r.Recipients)
 	r.Tick = cr.TicksMs
 	return b.save(key(tabResend, cr.TicksMs/hourMs, resendKey), r)
 }
@@ -54,19 +57,20 @@ func (b *batch) forgetResends(before, now uint64) error {
 	return b.DeleteRange(key(tabResend), key(tabResend, hour-1))
 }
 
-// fresh leaves of a message's recipients those who do not have it.
+// fresh leaves of a message's recipients those who do not have it: neither the account, nor anybody under the name that the client used. What a
+// name leads to may have changed meanwhile, as may what was done with the message: the first may wait for its checks, and the second be judged.
 func fresh(r *storepb.Resend, op *storepb.AddMessage) (targets []*storepb.Target, queued []*storepb.QueueEntry) {
 	if r == nil {
 		return op.Targets, op.Queued
 	}
-	accounts, addresses := setOf(r.Accounts), setOf(r.Addresses)
+	accounts, recipients := setOf(r.Accounts), setOf(r.Recipients)
 	for _, t := range op.Targets {
-		if !accounts[t.Account] {
+		if !accounts[t.Account] && !recipients[t.Recipient] {
 			targets = append(targets, t)
 		}
 	}
 	for _, e := range op.Queued {
-		if !addresses[rememberedAs(e)] {
+		if !recipients[namedBy(e)] && (e.Account == 0 || !accounts[e.Account]) {
 			queued = append(queued, e)
 		}
 	}
@@ -81,7 +85,10 @@ func setOf[T comparable](list []T) map[T]bool {
 	return set
 }
 
-// rememberedAs is what a waiting recipient is known by. One that only waits for a notice of its delivery is another than the mailbox.
-func rememberedAs(e *storepb.QueueEntry) string {
-	return store.Queue(e.Queue).String() + " " + e.Address
+// namedBy is the recipient, as the client named it, that an entry is for.
+func namedBy(e *storepb.QueueEntry) string {
+	if e.Original != "" {
+		return e.Original
+	}
+	return e.Address
 }

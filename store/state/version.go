@@ -1,6 +1,10 @@
 package state
 
-import "github.com/quorumail/quorumail/store/storepb"
+import (
+	"google.golang.org/protobuf/proto"
+
+	"github.com/quorumail/quorumail/store/storepb"
+)
 
 // Versions of the format of commands. 1: accounts, mailboxes and messages. 2: queues, traces, rules and routes, and messages that are
 // remembered for clients which send them again.
@@ -22,6 +26,11 @@ func Needs(c *storepb.Command) uint32 {
 // Plain is a message as version 1 knows it, without what can be left out: while a cluster is being upgraded, mail for its own mailboxes goes
 // on. False: it cannot be said so.
 func Plain(op *storepb.AddMessage) (*storepb.AddMessage, bool) {
-	return &storepb.AddMessage{Body: op.Body, Summary: op.Summary, Targets: op.Targets, QueueId: op.QueueId, EnvelopeFrom: op.EnvelopeFrom},
-		len(op.Queued) == 0 && len(op.Ends) == 0
+	plain := &storepb.AddMessage{Body: op.Body, Summary: op.Summary, QueueId: op.QueueId, EnvelopeFrom: op.EnvelopeFrom}
+	for _, t := range op.Targets {
+		target := proto.CloneOf(t)
+		target.Recipient = ""
+		plain.Targets = append(plain.Targets, target)
+	}
+	return plain, len(op.Queued) == 0 && len(op.Ends) == 0
 }

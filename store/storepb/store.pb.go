@@ -1156,6 +1156,7 @@ type Target struct {
 	InternalDateUnix int64                  `protobuf:"varint,5,opt,name=internal_date_unix,json=internalDateUnix,proto3" json:"internal_date_unix,omitempty"` // seconds
 	InternalDateZone int32                  `protobuf:"varint,6,opt,name=internal_date_zone,json=internalDateZone,proto3" json:"internal_date_zone,omitempty"` // minutes east of UTC
 	EnforceQuota     bool                   `protobuf:"varint,7,opt,name=enforce_quota,json=enforceQuota,proto3" json:"enforce_quota,omitempty"`
+	Recipient        string                 `protobuf:"bytes,8,opt,name=recipient,proto3" json:"recipient,omitempty"` // version 2: the RCPT that led here, canonical; for messages that are remembered
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1237,6 +1238,13 @@ func (x *Target) GetEnforceQuota() bool {
 		return x.EnforceQuota
 	}
 	return false
+}
+
+func (x *Target) GetRecipient() string {
+	if x != nil {
+		return x.Recipient
+	}
+	return ""
 }
 
 type AddMessage struct {
@@ -2481,6 +2489,7 @@ type QueueHandOver struct {
 	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	To            []string               `protobuf:"bytes,2,rep,name=to,proto3" json:"to,omitempty"`
 	Limit         uint32                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	Idle          bool                   `protobuf:"varint,4,opt,name=idle,proto3" json:"idle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2534,6 +2543,13 @@ func (x *QueueHandOver) GetLimit() uint32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *QueueHandOver) GetIdle() bool {
+	if x != nil {
+		return x.Idle
+	}
+	return false
 }
 
 type PutRule struct {
@@ -5945,7 +5961,7 @@ type Resend struct {
 	QueueId       string                 `protobuf:"bytes,1,opt,name=queue_id,json=queueId,proto3" json:"queue_id,omitempty"`
 	Tick          uint64                 `protobuf:"varint,2,opt,name=tick,proto3" json:"tick,omitempty"`
 	Accounts      []uint64               `protobuf:"varint,3,rep,packed,name=accounts,proto3" json:"accounts,omitempty"`
-	Addresses     []string               `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Recipients    []string               `protobuf:"bytes,4,rep,name=recipients,proto3" json:"recipients,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6001,9 +6017,9 @@ func (x *Resend) GetAccounts() []uint64 {
 	return nil
 }
 
-func (x *Resend) GetAddresses() []string {
+func (x *Resend) GetRecipients() []string {
 	if x != nil {
-		return x.Addresses
+		return x.Recipients
 	}
 	return nil
 }
@@ -6453,7 +6469,7 @@ const file_store_proto_rawDesc = "" +
 	"\x05epoch\x18\a \x01(\x04R\x05epoch\"H\n" +
 	"\x03Ack\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12)\n" +
-	"\x10data_incarnation\x18\x02 \x01(\fR\x0fdataIncarnation\"\xef\x01\n" +
+	"\x10data_incarnation\x18\x02 \x01(\fR\x0fdataIncarnation\"\x8d\x02\n" +
 	"\x06Target\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x04R\aaccount\x12\x18\n" +
 	"\amailbox\x18\x02 \x01(\x04R\amailbox\x12\x14\n" +
@@ -6461,7 +6477,8 @@ const file_store_proto_rawDesc = "" +
 	"\bkeywords\x18\x04 \x03(\tR\bkeywords\x12,\n" +
 	"\x12internal_date_unix\x18\x05 \x01(\x03R\x10internalDateUnix\x12,\n" +
 	"\x12internal_date_zone\x18\x06 \x01(\x05R\x10internalDateZone\x12#\n" +
-	"\renforce_quota\x18\a \x01(\bR\fenforceQuota\"\xb2\x03\n" +
+	"\renforce_quota\x18\a \x01(\bR\fenforceQuota\x12\x1c\n" +
+	"\trecipient\x18\b \x01(\tR\trecipient\"\xb2\x03\n" +
 	"\n" +
 	"AddMessage\x12,\n" +
 	"\x04body\x18\x01 \x01(\v2\x18.quorumail.store.BodyRefR\x04body\x12\x18\n" +
@@ -6593,11 +6610,12 @@ const file_store_proto_rawDesc = "" +
 	"\x04refs\x18\x01 \x03(\v2\x19.quorumail.store.QueueRefR\x04refs\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\rR\x06action\x12\x10\n" +
 	"\x03who\x18\x03 \x01(\tR\x03who\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"I\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"]\n" +
 	"\rQueueHandOver\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x03(\tR\x02to\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\rR\x05limit\"^\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\x12\x12\n" +
+	"\x04idle\x18\x04 \x01(\bR\x04idle\"^\n" +
 	"\aPutRule\x12)\n" +
 	"\x04rule\x18\x01 \x01(\v2\x15.quorumail.store.RuleR\x04rule\x12\x16\n" +
 	"\x06create\x18\x02 \x01(\bR\x06create\x12\x10\n" +
@@ -6868,12 +6886,14 @@ const file_store_proto_rawDesc = "" +
 	"\busername\x18\x05 \x01(\tR\busername\x12\x1a\n" +
 	"\bpassword\x18\x06 \x01(\fR\bpassword\x12\x12\n" +
 	"\x04text\x18\a \x01(\tR\x04text\x12&\n" +
-	"\x0fchanged_unix_ms\x18\b \x01(\x03R\rchangedUnixMs\"q\n" +
+	"\x0fchanged_unix_ms\x18\b \x01(\x03R\rchangedUnixMs\"s\n" +
 	"\x06Resend\x12\x19\n" +
 	"\bqueue_id\x18\x01 \x01(\tR\aqueueId\x12\x12\n" +
 	"\x04tick\x18\x02 \x01(\x04R\x04tick\x12\x1a\n" +
-	"\baccounts\x18\x03 \x03(\x04R\baccounts\x12\x1c\n" +
-	"\taddresses\x18\x04 \x03(\tR\taddresses\"\x9e\x03\n" +
+	"\baccounts\x18\x03 \x03(\x04R\baccounts\x12\x1e\n" +
+	"\n" +
+	"recipients\x18\x04 \x03(\tR\n" +
+	"recipients\"\x9e\x03\n" +
 	"\n" +
 	"TraceEvent\x12\x17\n" +
 	"\aunix_ms\x18\x01 \x01(\x03R\x06unixMs\x12\x16\n" +

@@ -66,7 +66,9 @@ func (o *sorter) addTarget(r recipient, box state.Recipient, target func(state.R
 		return
 	}
 	o.index[box.Account] = len(o.targets)
-	o.targets = append(o.targets, target(box))
+	t := target(box)
+	t.Recipient = r.canonical()
+	o.targets = append(o.targets, t)
 	if r.notify&notifySuccess != 0 {
 		e := r.entry(store.QueueLocal, box)
 		e.Notice = uint32(store.NoticeDelivered)
@@ -126,6 +128,9 @@ func (r recipient) carried() int {
 	n := each + named // for the trace
 	for _, box := range r.boxes {
 		n += each
+		if !box.Remote && !box.Suspended {
+			n += named // a target
+		}
 		if box.Remote || box.Suspended || r.notify&notifySuccess != 0 {
 			n += each + len(box.Address) + named + len(r.orcpt)
 		}
