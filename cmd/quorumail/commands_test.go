@@ -134,6 +134,14 @@ func (c commandLine) accounts(d *devCluster) {
 	if err := deliver(node.SMTP, "x@example.net", "chi@example.test", []byte("Subject: x\r\n\r\nx\r\n")); err != nil {
 		t.Errorf("mail for a suspended account: %v", err)
 	}
+	if out := c.good("", "status"); !strings.Contains(out, "\nqueues: in: 0, local: 1, remote: 0") {
+		t.Errorf("the mail of a suspended account does not wait:\n%s", out)
+	}
+	c.good("", "account", "set", "chi@example.test", "--suspended=false")
+	c.good("", "queue", "retry", "--recipient", "chi@example.test")
+	await(t, "what waited while the account was suspended", func() bool {
+		return as[admin.Account](t, c.good("", "account", "show", "chi@example.test", "--json")).Messages == 1
+	})
 	list := as[[]admin.Account](t, c.good("", "account", "list", "--json"))
 	if len(list) != 3 || list[2].Address != "chi@example.test" || list[2].Messages != 1 {
 		t.Errorf("list %+v", list)
@@ -276,7 +284,7 @@ func (c commandLine) configuration() {
 	if err := os.WriteFile(path, []byte(defaults+"bogus = 1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.bad(exitFailed, fmt.Sprintf("node.toml:%d: limits.bogus: unknown key", strings.Count(defaults, "\n")+1), "", "config", "check", path)
+	c.bad(exitFailed, fmt.Sprintf("node.toml:%d: delivery.bogus: unknown key", strings.Count(defaults, "\n")+1), "", "config", "check", path)
 }
 
 func TestTablesAreAlignedOnTheScreen(t *testing.T) {

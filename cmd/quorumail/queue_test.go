@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -328,6 +329,35 @@ func TestGlobs(t *testing.T) {
 		g, err := newGlob(tt.pattern)
 		if err != nil || g.matches(tt.address) != tt.want {
 			t.Errorf("%q matches %q: %t (%v), want %t", tt.pattern, tt.address, !tt.want, err, tt.want)
+		}
+	}
+}
+
+// Whatever the stars of a pattern stand for, it matches; and it does not match what lacks one of its parts.
+func TestGlobsMatchWhateverTheirStarsStandFor(t *testing.T) {
+	rng := rand.New(rand.NewPCG(seedOf(t), 1))
+	word := func(n int) string {
+		b := make([]byte, rng.IntN(n))
+		for i := range b {
+			b[i] = "ab"[rng.IntN(2)]
+		}
+		return string(b)
+	}
+	for range 5000 {
+		parts := []string{word(4), word(3), word(3) + "@", word(3) + "x.test"}[rng.IntN(3):]
+		g, err := newGlob(strings.Join(parts, "*"))
+		if err != nil {
+			continue // one part alone, and no address
+		}
+		address := parts[0]
+		for _, p := range parts[1:] {
+			address += word(5) + p
+		}
+		if len(parts) > 1 && !g.matches(address) {
+			t.Fatalf("%q does not match %q", g, address)
+		}
+		if broken := strings.TrimSuffix(address, "t") + "s"; g.matches(broken) {
+			t.Fatalf("%q matches %q", g, broken)
 		}
 	}
 }

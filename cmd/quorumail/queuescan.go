@@ -187,13 +187,19 @@ func newGlob(pattern string) (glob, error) {
 	return glob{a.Canonical()}, nil
 }
 
+// canonicalText is the form in which addresses are compared; what is none stays as it is.
+func canonicalText(address string) string {
+	if a, err := smtp.ParseAddress(address); err == nil {
+		return a.Canonical()
+	}
+	return address
+}
+
 func (g glob) matches(address string) bool {
 	if g == nil {
 		return true
 	}
-	if a, err := smtp.ParseAddress(address); err == nil {
-		address = a.Canonical()
-	}
+	address = canonicalText(address)
 	rest, ok := strings.CutPrefix(address, g[0])
 	if len(g) == 1 || !ok {
 		return ok && rest == ""
