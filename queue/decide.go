@@ -23,6 +23,8 @@ type Outcome struct {
 	Relayed bool
 	// HostDown: no server of the destination could be reached, so that others for it need not try now.
 	HostDown bool
+	// GiveUpAfter is when a deferred recipient is given up, if that is earlier than the policy says; 0: it is not.
+	GiveUpAfter time.Duration
 }
 
 // moment is when something is decided.
@@ -45,6 +47,10 @@ func decide(p Policy, at moment, from string, e *storepb.QueueEntry, o Outcome) 
 			out.Notice = uint32(store.NoticeRelayed) // RFC 3461 §6.2.7.1: nobody behind us will say more
 		}
 	case store.AttemptDeferred:
+		if o.GiveUpAfter > 0 && at.age(e) >= o.GiveUpAfter {
+			return decide(p, at, from, e, Outcome{Result: store.AttemptFailed, Code: 554, Status: "5" + o.Status[1:], Peer: o.Peer,
+				Reason: fmt.Sprintf("%s, for %s by now", o.Reason, days(at.age(e)))})
+		}
 		if p.expired(at.age(e)) {
 			return decide(p, at, from, e, Outcome{Result: store.AttemptFailed, Code: 554, Status: "5.4.7", Peer: o.Peer, // RFC 3463 §3.5: delivery time expired
 				Reason: fmt.Sprintf("given up after %s; the last attempt: %s", days(at.age(e)), o.Reason)})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/state"
@@ -25,7 +26,7 @@ func (m *Manager) place(ctx, writing context.Context, items []*item) error {
 	var waiting []*item
 	var outs []Outcome
 	for i, it := range items {
-		if out, settled := placed(state.CodeError(codes[i])); !settled {
+		if out, settled := placed(state.CodeError(codes[i]), m.cfg.Policy().QuotaGrace); !settled {
 			waiting, outs = append(waiting, it), append(outs, out)
 		}
 	}
@@ -34,12 +35,12 @@ func (m *Manager) place(ctx, writing context.Context, items []*item) error {
 }
 
 // placed is the outcome of a placing; settled: nothing is left to say.
-func placed(err error) (out Outcome, settled bool) {
+func placed(err error, grace time.Duration) (out Outcome, settled bool) {
 	switch {
 	case err == nil, errors.Is(err, store.ErrConflict):
 		return Outcome{}, true
 	case errors.Is(err, store.ErrOverQuota):
-		return Outcome{Result: store.AttemptDeferred, Code: 452, Status: "4.2.2", Reason: "the mailbox is full"}, false
+		return Outcome{Result: store.AttemptDeferred, Code: 452, Status: "4.2.2", Reason: "the mailbox is full", GiveUpAfter: grace}, false
 	case errors.Is(err, store.ErrUnavailable):
 		return Outcome{Result: store.AttemptDeferred, Code: 450, Status: "4.2.1", Reason: "the account is suspended"}, false
 	case errors.Is(err, store.ErrNotFound):

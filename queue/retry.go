@@ -7,8 +7,9 @@ import (
 
 // Policy says how long and how often a message is tried. The zero value has the defaults.
 type Policy struct {
-	MaxAge    time.Duration // after which a message is returned (RFC 5321 §4.5.4.1: at least 4 to 5 days); default 5 days
-	WarnAfter time.Duration // after which its sender is told that it is delayed; default 4 h; negative: never
+	MaxAge     time.Duration // after which a message is returned (RFC 5321 §4.5.4.1: at least 4 to 5 days); default 5 days
+	QuotaGrace time.Duration // for which it waits for room in a full mailbox; 0: MaxAge
+	WarnAfter  time.Duration // after which its sender is told that it is delayed; default 4 h; negative: never
 }
 
 func (p Policy) filled() Policy {

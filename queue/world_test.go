@@ -413,6 +413,9 @@ func (r resolver) Postmaster(context.Context) ([]state.Recipient, error) {
 // view is what a node knows of the others.
 type view struct{ n *node }
 
+// Running implements Cluster: a node of these tests works, or is gone.
+func (c view) Running(id store.ServerID) bool { return slices.Contains(c.Workers(), id) }
+
 func (c view) IsLeader() bool {
 	c.n.w.mu.Lock()
 	defer c.n.w.mu.Unlock()
@@ -434,9 +437,9 @@ func (c view) Workers() (ids []store.ServerID) {
 type sink struct {
 	mu    sync.Mutex
 	do    func(ctx context.Context, m *Message, e *storepb.QueueEntry) Outcome // nil: delivered; called without mu
-	got   map[string]int                                                        // copies, by queue id and address; guarded by mu
-	tries []string                                                              // in order; guarded by mu
-	texts []string                                                              // guarded by mu
+	got   map[string]int                                                       // copies, by queue id and address; guarded by mu
+	tries []string                                                             // in order; guarded by mu
+	texts []string                                                             // guarded by mu
 }
 
 func (s *sink) Send(ctx context.Context, m *Message, entries []*storepb.QueueEntry) []Outcome {

@@ -126,7 +126,8 @@ func (n *node) runMailflow(ctx context.Context) error {
 }
 
 func (n *node) queuePolicy() queue.Policy {
-	p := queue.Policy{MaxAge: config.QueueMaxAge.From(n.directory.Lookup), WarnAfter: config.QueueWarnAfter.From(n.directory.Lookup)}
+	p := queue.Policy{MaxAge: config.QueueMaxAge.From(n.directory.Lookup), WarnAfter: config.QueueWarnAfter.From(n.directory.Lookup),
+		QuotaGrace: config.DeliveryQuotaGrace.From(n.directory.Lookup)}
 	if p.WarnAfter == 0 {
 		p.WarnAfter = -1
 	}

@@ -21,6 +21,7 @@ func (n *node) smtpConfig(mode smtpd.Mode, tc *tls.Config) smtpd.Config {
 		MaxRecipients:   func() int { return config.SMTPMaxRecipients.From(lookup) },
 		MaxMessageBytes: func() int64 { return config.SMTPMaxMessageBytes.From(lookup) },
 		TrustedNetworks: func() []netip.Prefix { return config.SMTPTrustedNetworks.From(lookup) },
+		QuotaGrace:      func() time.Duration { return config.DeliveryQuotaGrace.From(lookup) },
 		VerifyForUsers:  func() bool { return config.SMTPVerifyForUsers.From(lookup) },
 		GreetDelay:      func() time.Duration { return config.SMTPGreetDelay.From(lookup) },
 		AccountRate:     n.accountRate(), AddressRate: n.addressRate(),

@@ -56,6 +56,8 @@ var (
 	QueueWarnAfter = durationSetting("queue.warn_after", 4*time.Hour, 0, 30*day,
 		"How long a message waits before its sender is told that it is delayed. 0 switches it off.")
 
+	DeliveryQuotaGrace = durationSetting("delivery.quota_grace", 0, 0, 30*day,
+		"How long mail for a full mailbox waits for room before it goes back to its sender. 0: it is refused at once, and the sending server keeps it.")
 	DeliveryMTASTS = boolSetting("delivery.mta_sts", true,
 		"Whether mail goes only to servers that the domain's own policy names, and only with their certificates, where there is one (RFC 8461).")
 	DeliveryDANE = boolSetting("delivery.dane", true,
@@ -77,7 +79,7 @@ func Settings() []Setting {
 		AccountQuotaBytes.Setting, AccountQuotaMessages.Setting,
 		AuthArgon2Memory.Setting, AuthArgon2Passes.Setting, AuthSCRAMIterations.Setting, AuthMinPasswordLength.Setting,
 		AuthRememberLogins.Setting, AuthFreeFailures.Setting, AuthMaxDelay.Setting,
-		DeliveryMTASTS.Setting, DeliveryDANE.Setting, QueueMaxAge.Setting, QueueWarnAfter.Setting, TraceKeepDays.Setting, DeliveryPlusSeparator.Setting,
+		DeliveryQuotaGrace.Setting, DeliveryMTASTS.Setting, DeliveryDANE.Setting, QueueMaxAge.Setting, QueueWarnAfter.Setting, TraceKeepDays.Setting, DeliveryPlusSeparator.Setting,
 	}
 	slices.SortFunc(all, func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
 	return all

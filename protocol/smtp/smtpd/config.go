@@ -163,6 +163,8 @@ type Config struct {
 	// TrustedNetworks are clients of MX that may send to any domain without a login, and whose messages are repaired rather than refused:
 	// printers, monitoring. Asked for with each connection; nil: none.
 	TrustedNetworks func() []netip.Prefix
+	// QuotaGrace is how long mail for a full mailbox waits for room; nil, or 0: it is refused (452).
+	QuotaGrace func() time.Duration
 	// VerifyForUsers is whether VRFY tells users who logged in what it knows; nil: it does not.
 	VerifyForUsers func() bool
 	// GreetDelay is how long a stranger waits for the greeting of MX; one that does not wait is not served. Loopback and trusted networks do not

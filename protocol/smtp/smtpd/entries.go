@@ -44,7 +44,7 @@ func (o *sorter) add(r recipient, target func(state.Recipient) *storepb.Target) 
 		case box.Remote:
 			o.addRemote(r, box)
 		case o.waiting[box.Account]:
-		case box.Suspended:
+		case box.Suspended || r.full:
 			o.waiting[box.Account] = true
 			o.queued = append(o.queued, r.entry(store.QueueLocal, box))
 		default:
@@ -131,7 +131,7 @@ func (r recipient) carried() int {
 		if !box.Remote && !box.Suspended {
 			n += named // a target
 		}
-		if box.Remote || box.Suspended || r.notify&notifySuccess != 0 {
+		if box.Remote || box.Suspended || r.full || r.notify&notifySuccess != 0 {
 			n += each + len(box.Address) + named + len(r.orcpt)
 		}
 	}

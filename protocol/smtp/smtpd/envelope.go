@@ -50,6 +50,7 @@ type recipient struct {
 	boxes   []state.Recipient // who gets its mail
 	notify  uint32            // bits of storepb.QueueEntry.Notify
 	orcpt   string            // "rfc822;..." or "utf-8;...", decoded
+	full    bool              // no mailbox of it has room: its mail waits
 }
 
 // canonical is the recipient as others than the client are told of it: <postmaster> without a domain by the address that stands for it.

@@ -55,7 +55,13 @@ func (s *session) recipient(name string, path smtp.Address, opts *gosmtp.RcptOpt
 		return errNoMore
 	}
 	if err := s.room(boxes, t.size); err != nil {
-		return err
+		if !errors.Is(err, store.ErrOverQuota) {
+			return err
+		}
+		if s.srv.cfg.QuotaGrace == nil || s.srv.cfg.QuotaGrace() == 0 {
+			return reply(452, 4, 2, 2, "Mailbox is full")
+		}
+		r.full = true
 	}
 	t.boxes += r.count()
 	t.carried += r.carried()
@@ -106,7 +112,7 @@ func (s *session) elsewhere(ctx context.Context, address string) error {
 	return reply(550, 5, 7, 1, oneLine(err.Error()))
 }
 
-// room is whether any of the recipient's accounts has room: a full member of a group does not stop the others' mail.
+// room is nil when any of the recipient's accounts has room, else store.ErrOverQuota: a full member of a group does not stop the others' mail.
 func (s *session) room(boxes []state.Recipient, size int64) error {
 	ctx, cancel := s.lookup()
 	defer cancel()
@@ -124,8 +130,5 @@ func (s *session) room(boxes []state.Recipient, size int64) error {
 		}
 		full = err
 	}
-	if full != nil {
-		return reply(452, 4, 2, 2, "Mailbox is full")
-	}
-	return nil
+	return full
 }

@@ -6,9 +6,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
 )
@@ -268,4 +270,18 @@ func TestCommandOfAMessageIsBounded(t *testing.T) {
 	c.say("RCPT TO:<x@elsewhere.example> ORCPT=rfc822;"+strings.Repeat("y", 501), "501*")
 	c.say("RSET", "250*")
 	c.say("MAIL FROM:<> ENVID="+strings.Repeat("y", 101), "501*")
+}
+
+// With a grace, mail for a full mailbox is taken and waits for room; without one it is refused at once.
+func TestMailForAFullMailboxWaitsWhereThereIsAGrace(t *testing.T) {
+	c := start(t, MX, nil).dial()
+	c.begin()
+	c.say("RCPT TO:<full@example.test>", "452 4.2.2*")
+	r := start(t, MX, func(c *Config) { c.QuotaGrace = func() time.Duration { return time.Hour } })
+	c = r.dial()
+	c.begin("full@example.test")
+	c.data(plainMessage, "250*")
+	if m := r.one().msg; len(m.Targets) != 0 || len(m.Queued) != 1 || store.Queue(m.Queued[0].Queue) != store.QueueLocal || m.Queued[0].Account != 3 {
+		t.Errorf("the message goes to %v and waits for %v", m.Targets, m.Queued)
+	}
 }
