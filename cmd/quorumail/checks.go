@@ -20,7 +20,7 @@ import (
 // checks are what judges mail, before it is taken (smtpd.Checks) or after (queue.Judge).
 type checks struct {
 	trusted func() []netip.Prefix // networks whose mail is that of this site
-	rules atomic.Pointer[filter.RuleSet]
+	rules   atomic.Pointer[filter.RuleSet]
 }
 
 // read follows the site's rules. One that an older or newer program took and this one cannot read is left out: the others still count.
