@@ -58,7 +58,7 @@ func get(t *testing.T, url string) (status int, body string) {
 func TestFiguresAreShown(t *testing.T) {
 	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "quorumail_test_total", Help: "Tests."})
 	c.Add(3)
-	st := admin.Status{Name: "n1", Version: "v1", State: "leader", Leader: "n1", Term: 7, Commit: 45, Applied: 41, Ready: true, Members: []admin.Member{{Voter: true, Alive: true}, {Alive: true}, {Voter: true}}}
+	st := admin.Status{Name: "n1", Version: "v1", State: "leader", Leader: "n1", Term: 7, Commit: 45, Applied: 41, Ready: true, Queues: admin.QueueCounts{In: 1, Local: 2, Remote: 3, Held: 4}, Members: []admin.Member{{Voter: true, Alive: true}, {Alive: true}, {Voter: true}}}
 	logDir := t.TempDir()
 	for _, name := range []string{"a", "b/c"} {
 		path := filepath.Join(logDir, name)
@@ -83,7 +83,7 @@ func TestFiguresAreShown(t *testing.T) {
 	}
 	for _, line := range []string{"quorumail_test_total 3", `quorumail_info{node="n1",version="v1"} 1`, "quorumail_raft_leader 1", "quorumail_raft_term 7",
 		"quorumail_raft_applied_index 41", "quorumail_raft_voters 2", "quorumail_raft_lag 4", "quorumail_gossip_alive 2", "quorumail_gossip_members 3", "quorumail_blob_puts_total 12", "quorumail_blob_fsyncs_total 5",
-		"quorumail_state_flushes_total 6", "quorumail_raftlog_disk_bytes 300", "quorumail_disk_free_bytes 1.048576e+06", "quorumail_disk_min_free_bytes 4096", "quorumail_ready 1"} {
+		"quorumail_state_flushes_total 6", "quorumail_raftlog_disk_bytes 300", "quorumail_disk_free_bytes 1.048576e+06", "quorumail_disk_min_free_bytes 4096", "quorumail_ready 1", "quorumail_queue_in 1", "quorumail_queue_local 2", "quorumail_queue_remote 3", "quorumail_queue_held 4"} {
 		if !strings.Contains(body, "\n"+line+"\n") {
 			t.Errorf("no line %q", line)
 		}

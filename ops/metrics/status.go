@@ -53,6 +53,10 @@ func Status(get func() (admin.Status, error)) prometheus.Collector {
 			}
 			return float64(n)
 		}},
+		{desc("queue_in", "Recipients in the queue in, of the whole cluster: checks or routing are not done."), func(s admin.Status) float64 { return float64(s.Queues.In) }},
+		{desc("queue_local", "Recipients in the queue local, of the whole cluster: a mailbox cannot take the message."), func(s admin.Status) float64 { return float64(s.Queues.Local) }},
+		{desc("queue_remote", "Recipients in the queue remote, of the whole cluster."), func(s admin.Status) float64 { return float64(s.Queues.Remote) }},
+		{desc("queue_held", "Recipients in any queue that are held."), func(s admin.Status) float64 { return float64(s.Queues.Held) }},
 		{desc("missing_bodies", "Bodies of messages that this node has to fetch from others; counted up to 10,000."), func(s admin.Status) float64 { return float64(s.Missing) }},
 	}}
 }
