@@ -104,7 +104,7 @@ const crashPatience = time.Minute
 
 // send tries one node after the other until one takes the message.
 func (l *crashLoad) send(r *rand.Rand, m *mailing) {
-	head := fmt.Sprintf("From: <%s>\r\nSubject: Chuyến tàu số %d\r\nMessage-ID: %s\r\n\r\n", m.author.Address, r.IntN(1000), m.id)
+	head := fmt.Sprintf("From: <%s>\r\nSubject: number %d\r\nMessage-ID: %s\r\n\r\n", m.author.Address, r.IntN(1000), m.id)
 	_, body, _ := strings.Cut(string(generated(r, 0)), "\r\n\r\n")
 	to := slices.Concat(m.remote, m.refuse, m.local)
 	first := r.IntN(len(l.c.Nodes))
@@ -263,8 +263,8 @@ func (l *crashLoad) verifyMailboxes(t *testing.T, node int) {
 		eachMessage(t, l.c.Nodes[node].IMAP, a, func(_ imap.UID, raw []byte) {
 			if report := string(raw); strings.Contains(report, "multipart/report") {
 				notices[a.Address+" "+noticeOf(report)]++
-			} else {
-				copies[a.Address+" "+headerValue(raw, "Message-ID")]++
+			} else if id := headerValue(raw, "Message-ID"); strings.HasPrefix(id, "<crash-") { // a trial cluster begins with some mail
+				copies[a.Address+" "+id]++
 			}
 		})
 	}
