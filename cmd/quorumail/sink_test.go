@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 
@@ -34,6 +35,7 @@ type arrived struct {
 	header  textproto.MIMEHeader
 	raw     string
 	options gosmtp.MailOptions
+	at      time.Time
 }
 
 const sinkPort = 2500
@@ -107,6 +109,7 @@ func (x *sinkSession) Data(r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	x.a.at = time.Now()
 	x.s.mu.Lock()
 	defer x.s.mu.Unlock()
 	x.s.got = append(x.s.got, x.a)

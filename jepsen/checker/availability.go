@@ -118,6 +118,9 @@ func lastFailures(h *history.History) []*history.Op {
 	for i := range h.Ops {
 		o := &h.Ops[i]
 		k := key{o.Workload, o.Process, o.Kind, o.Box, o.ID, o.UID, o.Flag + " " + o.Value + " " + o.Dest}
+		if o.Kind == history.Deliver || o.Kind == history.Accept {
+			k.what = o.Dest // its Value is what it was told
+		}
 		switch {
 		case o.Outcome == history.OK:
 			if o.Attempt > 1 {

@@ -173,7 +173,7 @@ func (c *boxCheck) explain(p *patcher, info porcupine.LinearizationInfo) {
 	if !ok {
 		return
 	}
-	c.stuckAt = time.Duration(stuck.Return)
+	c.stuckAt = moment(stuck.Return)
 	var before []string
 	for _, o := range longest[max(0, len(longest)-3):] {
 		before = append(before, describe(o))
@@ -195,11 +195,11 @@ func stuckOn(ops []porcupine.Operation, done map[*input]bool, s *state) (porcupi
 }
 
 func describe(o porcupine.Operation) string {
-	end := at(time.Duration(o.Return))
-	if time.Duration(o.Return) == forever {
+	end := at(moment(o.Return))
+	if moment(o.Return) == forever {
 		end = "open"
 	}
-	return fmt.Sprintf("%s [%s to %s]", o.Input.(*input).text, at(time.Duration(o.Call)), end)
+	return fmt.Sprintf("%s [%s to %s]", o.Input.(*input).text, at(moment(o.Call)), end)
 }
 
 // difference tells why an operation does not fit a state.

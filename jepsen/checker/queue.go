@@ -26,7 +26,7 @@ const inFlight = 5 * time.Second
 // any Sink, and if nobody saw the queues empty, the verdict is Unsure.
 func Queue(h *history.History) Result {
 	f := &findings{}
-	counts := map[string]int{"acknowledged": 0, "unknown": 0, "received": 0, "told": 0, "excused": 0}
+	counts := map[string]int{"acknowledged": 0, "unknown": 0, "received": 0, "told": 0, "excused": 0, "not answered": 0}
 	entries := queueEntries(h)
 	nodes := finalReaders(h)
 	j := queueJudge{findings: f, counts: counts, crashes: crashesOf(h.Faults), drained: drained(h, f)}
@@ -34,6 +34,7 @@ func Queue(h *history.History) Result {
 		e.count(nodes)
 		counts["received"] += len(e.copies)
 		counts["told"] += e.most
+		counts["not answered"] += e.unanswered()
 	}
 	j.heard = counts["received"]+counts["told"] > 0
 	for _, e := range entries {
@@ -113,6 +114,16 @@ func (e *queueEntry) add(o *history.Op) {
 	default:
 		e.fails++
 	}
+}
+
+// unanswered counts the copies to which the server gave no answer.
+func (e *queueEntry) unanswered() (n int) {
+	for _, c := range e.copies {
+		if c.Outcome == history.Unknown {
+			n++
+		}
+	}
+	return n
 }
 
 // count sorts the copies, and finds how many notices each node shows: one that was read twice is one.

@@ -47,7 +47,7 @@ func MessageID(id string) string { return "<" + id + "@" + helo + ">" }
 // A queue id is in the Received field of a node (RFC 5321 §4.4), and in its reply to the data.
 var (
 	receivedID = regexp.MustCompile(`\bid ([^\s;]+)`)
-	replyID    = regexp.MustCompile(`^(\S+) (?:queued|delivered)\b`)
+	replyID    = regexp.MustCompile(`^(?:2\.\d+\.\d+ )?(\S+) (?:queued|delivered)\b`)
 )
 
 // Trace is the Message-ID of a message, and the queue id that the last node gave to it; "" for what it does not say.
