@@ -24,6 +24,9 @@ func (m *Manager) AccountChanged(id store.AccountID) {
 // maxAccounts bounds for how many accounts one look at the queue is told apart from one for all.
 const maxAccounts = 1000
 
+// slack is how long before its outcome was written an attempt at a mailbox may have been made.
+const slack = 2 * time.Second
+
 // accountLook is the look for mail of accounts that changed.
 type accountLook struct {
 	since  map[store.AccountID]int64 // when each was told, in Unix milliseconds; empty: no look is under way
@@ -66,7 +69,7 @@ func (m *Manager) lookForAccounts(v *state.View, now time.Time) {
 	}
 	n, whole := 0, true
 	err = v.Due(m.cfg.Self, l.behind, 1<<62, func(d state.DueEntry) bool {
-		if n++; n > scanBudget || !m.passLocal(v, d, now) {
+		if n++; n > scanBudget || !m.passLocal(v, d) {
 			whole = false
 			return false
 		}
@@ -87,14 +90,25 @@ func (m *Manager) lookForAccounts(v *state.View, now time.Time) {
 }
 
 // passLocal looks at one entry for an account that changed; false: it has no room now.
-func (m *Manager) passLocal(v *state.View, d state.DueEntry, now time.Time) bool {
-	if d.Queue != store.QueueLocal || m.line.has(place{d.Message, d.Number}) {
+func (m *Manager) passLocal(v *state.View, d state.DueEntry) bool {
+	if d.Queue != store.QueueLocal {
 		return true
 	}
+	if it := m.line.items[place{d.Message, d.Number}]; it != nil {
+		switch {
+		case it.active:
+			return false // what is under way may have begun before
+		case it.dest == destLocal:
+			return true
+		}
+	}
 	e, err := v.QueueEntry(d.Message, d.Number)
-	if err != nil || e.Notice != 0 || e.LastUnixMs >= m.looks.account.told(store.AccountID(e.Account)) {
+	if err != nil || waitsForNotice(e) {
+		return true
+	}
+	if since := m.looks.account.told(store.AccountID(e.Account)); since == 0 || e.LastUnixMs >= since+slack.Milliseconds() {
 		return true
 	}
 	msg, err := v.QueueMessage(e.Message)
-	return err != nil || m.line.add(e, msg.EnvelopeFrom, now)
+	return err != nil || m.line.add(e, msg.EnvelopeFrom, destLocal)
 }

@@ -36,7 +36,7 @@ const (
 // destOf is what an entry waits for next. A warning that it is late does not keep it from its next attempt.
 func destOf(e *storepb.QueueEntry, now time.Time) string {
 	switch {
-	case e.Notice != 0 && (store.Notice(e.Notice) != store.NoticeDelayed || now.Before(time.UnixMilli(e.DueUnixMs))):
+	case waitsForNotice(e) || e.Notice != 0 && now.Before(time.UnixMilli(e.DueUnixMs)):
 		return destNotice
 	case store.Queue(e.Queue) == store.QueueIn:
 		return destIn
@@ -44,6 +44,11 @@ func destOf(e *storepb.QueueEntry, now time.Time) string {
 		return destLocal
 	}
 	return domainOf(e.Address)
+}
+
+// waitsForNotice: the recipient is dealt with, and only the sender is to be told.
+func waitsForNotice(e *storepb.QueueEntry) bool {
+	return e.Notice != 0 && store.Notice(e.Notice) != store.NoticeDelayed
 }
 
 // perJob is how many recipients one transaction has at most (RFC 5321 §4.5.3.1.8: 100 are taken everywhere).
@@ -103,7 +108,7 @@ func (l *lineup) low(sender uint64) bool {
 
 // add puts an entry at the end of its line, in the place of what was known of it. What is worked on is looked at again at the end of that;
 // for what has no room the answer is false.
-func (l *lineup) add(e *storepb.QueueEntry, from string, now time.Time) bool {
+func (l *lineup) add(e *storepb.QueueEntry, from, dest string) bool {
 	if old := l.items[placeOf(e)]; old != nil {
 		if old.active {
 			old.told = true
@@ -111,7 +116,7 @@ func (l *lineup) add(e *storepb.QueueEntry, from string, now time.Time) bool {
 		}
 		l.drop(old)
 	}
-	it := &item{entry: e, from: from, sender: state.SenderHash(from), dest: destOf(e, now)}
+	it := &item{entry: e, from: from, sender: state.SenderHash(from), dest: dest}
 	if !l.room(it.sender) {
 		return false
 	}

@@ -85,8 +85,9 @@ func (m *Manager) enter(v *state.View, e *storepb.QueueEntry, now time.Time) boo
 	if err != nil {
 		return true // it ended meanwhile
 	}
-	if m.line.add(e, msg.EnvelopeFrom, now) {
-		m.entered[destOf(e, now)] = true
+	dest := destOf(e, now)
+	if m.line.add(e, msg.EnvelopeFrom, dest) {
+		m.entered[dest] = true
 		return true
 	}
 	m.looks.gap(state.SenderHash(msg.EnvelopeFrom), before(state.DueEntry{DueUnixMs: e.DueUnixMs, Message: e.Message, Number: e.Number}))

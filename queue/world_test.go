@@ -48,7 +48,7 @@ type node struct {
 	stop    func()
 	fault   func(*storepb.Command) fault // guarded by w.mu; nil: none
 	away    bool                         // it cannot work; guarded by w.mu
-	changed []store.AccountID
+	told    []state.Applied              // guarded by w.mu
 }
 
 // fault is what goes wrong with a proposal.
@@ -76,7 +76,7 @@ func newWorld(t *testing.T, ids ...string) *world {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = n.machine.Close() })
-		n.machine.OnApplied(n.applied)
+		n.machine.OnApplied(func(a state.Applied) { n.told = append(n.told, a) })
 		w.nodes[id] = n
 		if err := n.machine.Apply([]state.Entry{{Index: 1, Term: 1, Configuration: &storepb.LogPosition{ConfigurationIndex: 1, Servers: servers}}}); err != nil {
 			t.Fatal(err)
@@ -87,7 +87,39 @@ func newWorld(t *testing.T, ids ...string) *world {
 	return w
 }
 
-// applied runs under w.mu.
+// outside runs what uses the compressor, whose parts are shared by all tests and so belong to no test's time.
+type outside struct {
+	sync.Mutex
+	do   chan func()
+	done chan struct{}
+}
+
+var compressing = func() *outside {
+	o := &outside{do: make(chan func()), done: make(chan struct{})}
+	go func() {
+		for f := range o.do {
+			f()
+			o.done <- struct{}{}
+		}
+	}()
+	return o
+}()
+
+func (o *outside) run(f func()) {
+	o.Lock()
+	defer o.Unlock()
+	o.do <- f
+	<-o.done
+}
+
+// tell passes on what was applied, under w.mu.
+func (n *node) tell() {
+	for _, a := range n.told {
+		n.applied(a)
+	}
+	n.told = nil
+}
+
 func (n *node) applied(a state.Applied) {
 	if n.m == nil {
 		return
@@ -112,11 +144,14 @@ func (w *world) apply(c *storepb.Command) *storepb.Result {
 	var res *storepb.Result
 	for _, id := range slices.Sorted(maps.Keys(w.nodes)) {
 		m := w.nodes[id].machine
-		if err := m.Apply([]state.Entry{{Index: w.index, Term: 1, Command: raw}}); err != nil {
+		var err error
+		compressing.run(func() { err = m.Apply([]state.Entry{{Index: w.index, Term: 1, Command: raw}}) })
+		if err != nil {
 			w.t.Errorf("apply %v: %v", c, err)
 			return &storepb.Result{Code: state.CodeUnavailable}
 		}
 		res, _ = m.LookupResult([16]byte(c.Incarnation), c.Seq)
+		w.nodes[id].tell()
 	}
 	return res
 }
@@ -156,11 +191,17 @@ func (w *world) change(a *storepb.Account) {
 // body keeps a text as bodies are kept.
 func (w *world) body(write func(io.Writer) error) (*storepb.BodyRef, error) {
 	var raw bytes.Buffer
-	enc := blob.NewEncoder(w.spool)
-	if err := write(io.MultiWriter(enc, &raw)); err != nil {
+	if err := write(&raw); err != nil {
 		return nil, err
 	}
-	done, err := enc.Finish()
+	enc := blob.NewEncoder(w.spool)
+	var done *blob.Encoded
+	var err error
+	compressing.run(func() {
+		if _, err = enc.Write(raw.Bytes()); err == nil {
+			done, err = enc.Finish()
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -270,7 +311,9 @@ func (w *world) check() {
 	w.t.Helper()
 	var hashes []string
 	for _, id := range slices.Sorted(maps.Keys(w.nodes)) {
-		if err := w.nodes[id].machine.Check(); err != nil {
+		var err error
+		compressing.run(func() { err = w.nodes[id].machine.Check() })
+		if err != nil {
 			w.t.Errorf("the state of %s: %v", id, err)
 		}
 		_, h, err := w.nodes[id].machine.Hash()
@@ -505,7 +548,6 @@ func bubble(t *testing.T, f func(t *testing.T, w *world), ids ...string) {
 	if len(ids) == 0 {
 		ids = []string{"a"}
 	}
-	warmUp(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, ids...)
 		f(t, w)
@@ -516,12 +558,6 @@ func bubble(t *testing.T, f func(t *testing.T, w *world), ids ...string) {
 		}
 		w.check()
 	})
-}
-
-// warmUp has the compressor make what it makes once for all, which must not belong to one test's time.
-func warmUp(t *testing.T) {
-	w := newWorld(t, "warm")
-	w.accept(mail{id: "warm", from: "an@here.test", queued: elsewhere("x@far.test")})
 }
 
 func count(texts []string, part string) (n int) {
