@@ -63,7 +63,7 @@ func BenchmarkAgainstPostfixAndDovecot(b *testing.B) {
 			})
 		}
 	}
-	printTable("Theirs / ours: Postfix and Dovecot against three nodes", deliveryHead+table.String())
+	printRows("Theirs / ours: Postfix and Dovecot against three nodes", deliveryHead+table.String())
 }
 
 func (c *devCluster) benchAccounts() (all []bench.Account) {
@@ -163,12 +163,12 @@ func reportRemote(b *testing.B, s sides[bench.RemoteResult]) {
 		b.ReportMetric(float64(r.WrittenPer), name+"-written-B/msg")
 	}
 	t, o := s.theirs, s.ours
-	printTable("Theirs / ours: Postfix against three nodes, to smtp-sink", fmt.Sprintf("%s| 20 KiB | %d | %.0f / %.0f | %.0f / %.0f | %.2f | %.2f / %.2f | %.2f | %.1f / %.1f |\n", remoteHead, remoteClients, t.QueuedPerSecond, o.QueuedPerSecond,
+	printRows("Theirs / ours: Postfix against three nodes, to smtp-sink", fmt.Sprintf("%s| 20 KiB | %d | %.0f / %.0f | %.0f / %.0f | %.2f | %.2f / %.2f | %.2f | %.1f / %.1f |\n", remoteHead, remoteClients, t.QueuedPerSecond, o.QueuedPerSecond,
 		t.PerSecond, o.PerSecond, o.PerSecond/t.PerSecond, t.CPUMsPerMessage, o.CPUMsPerMessage, o.CPUMsPerMessage/t.CPUMsPerMessage, float64(t.WrittenPer)/1000, float64(o.WrittenPer)/1000))
 }
 
-// printTable prints what a report can take over as it is. The log of a benchmark is cut after ten lines, and that of one with parts not shown.
-func printTable(title, rows string) { fmt.Printf("\n%s\n\n%s\n", title, rows) }
+// printRows prints what a report can take over as it is. The log of a benchmark is cut after ten lines, and that of one with parts not shown.
+func printRows(title, rows string) { fmt.Printf("\n%s\n\n%s\n", title, rows) }
 
 const remoteHead = `| Message | Clients | Queued/s | At the sink/s | Ratio | Processor per message, ms | Ratio | Written per message, KB |
 |---|---|---|---|---|---|---|---|

@@ -40,12 +40,16 @@ func RunRemote(ctx context.Context, o RemoteOptions) (RemoteResult, error) {
 	res := RemoteResult{Messages: o.Messages}
 	var before, after Spent
 	var err error
+	b := &remoteRun{o: o, want: o.Arrived() + o.Messages}
+	defer b.close()
+	if err := b.connect(ctx); err != nil {
+		return res, err
+	}
 	if o.Spent != nil {
 		if before, err = o.Spent(ctx); err != nil {
 			return res, err
 		}
 	}
-	b := &remoteRun{o: o, want: o.Arrived() + o.Messages}
 	if err := b.sendAll(ctx); err != nil {
 		return res, err
 	}
@@ -67,11 +71,35 @@ func RunRemote(ctx context.Context, o RemoteOptions) (RemoteResult, error) {
 }
 
 type remoteRun struct {
-	o    RemoteOptions
-	want int // of Arrived when all are there
+	o     RemoteOptions
+	want  int     // of Arrived when all are there
+	conns []*conn // of the clients
 
 	once  sync.Once
 	first time.Time // of the first 250; set once
+}
+
+// connect logs all clients in, one after the other: a server checks only so many passwords at once.
+func (b *remoteRun) connect(ctx context.Context) error {
+	for i := range b.o.Clients {
+		c, err := smtpHello(ctx, b.address(i))
+		if err != nil {
+			return fmt.Errorf("begin SMTP at %s: %w", b.address(i), err)
+		}
+		b.conns = append(b.conns, c)
+		if err := c.authenticate(b.o.From); err != nil {
+			return fmt.Errorf("log in at %s: %w", b.address(i), err)
+		}
+	}
+	return nil
+}
+
+func (b *remoteRun) address(client int) string { return b.o.SMTP[client%len(b.o.SMTP)] }
+
+func (b *remoteRun) close() {
+	for _, c := range b.conns {
+		c.Close()
+	}
 }
 
 func (b *remoteRun) sendAll(ctx context.Context) error {
@@ -87,20 +115,11 @@ func (b *remoteRun) sendAll(ctx context.Context) error {
 }
 
 func (b *remoteRun) client(ctx context.Context, i int) error {
-	address := b.o.SMTP[i%len(b.o.SMTP)]
-	c, err := smtpHello(ctx, address)
-	if err != nil {
-		return fmt.Errorf("begin SMTP at %s: %w", address, err)
-	}
-	defer c.Close()
-	if err := c.authenticate(b.o.From); err != nil {
-		return fmt.Errorf("log in at %s: %w", address, err)
-	}
 	r := rand.New(rand.NewPCG(b.o.Seed, uint64(i)+1))
 	for seq := i; seq < b.o.Messages && ctx.Err() == nil; seq += b.o.Clients {
 		to := fmt.Sprintf("r%02d@%s", seq%100, b.o.Domain)
-		if err := c.deliver(b.o.From.Address, to, message(r, b.o.From.Address, to, seq, b.o.SizeBytes)); err != nil {
-			return fmt.Errorf("queue message %d at %s: %w", seq, address, err)
+		if err := b.conns[i].deliver(b.o.From.Address, to, message(r, b.o.From.Address, to, seq, b.o.SizeBytes)); err != nil {
+			return fmt.Errorf("queue message %d at %s: %w", seq, b.address(i), err)
 		}
 		b.once.Do(func() { b.first = time.Now() })
 	}
