@@ -49,8 +49,11 @@ func BenchmarkDelivery(b *testing.B) {
 	}
 }
 
-// messages keeps each measurement to some seconds.
+// messages keeps each measurement to some seconds. QUORUMAIL_MESSAGES is another number.
 func messages(kib, clients int) int {
+	if n, err := strconv.Atoi(os.Getenv("QUORUMAIL_MESSAGES")); err == nil {
+		return max(n, clients)
+	}
 	n := 6000
 	switch {
 	case clients == 1:

@@ -15,8 +15,8 @@ type Account struct{ Address, Password string }
 
 // Options say what to send where.
 type Options struct {
-	SMTP      []string  // addresses to send at, taken in turn by the clients
-	IMAP      []string  // addresses to watch at; account i is watched at IMAP[(i+1) % len]
+	SMTP      []string  // addresses to send at, taken in turn by the clients of each account
+	IMAP      []string  // addresses to watch at, of the same nodes in the same order; no message is sent at the node where its account is watched, unless there is one only
 	Accounts  []Account // client i sends to account i % len
 	Clients   int       // at once
 	Messages  int       // in all
@@ -69,14 +69,14 @@ func Run(ctx context.Context, o Options) (Result, error) {
 			return res, err
 		}
 	}
-	start := time.Now()
+	b.start = time.Now()
 	if err := b.sendAll(ctx); err != nil {
 		return res, err
 	}
 	if err := b.allVisible(ctx); err != nil {
 		return res, err
 	}
-	took := time.Since(start)
+	took := time.Since(b.start)
 	if o.Spent != nil {
 		if after, err = o.Spent(ctx); err != nil {
 			return res, err
@@ -93,14 +93,16 @@ func Run(ctx context.Context, o Options) (Result, error) {
 
 type run struct {
 	o        Options
+	start    time.Time // of sending
 	accounts []watched
 	mu       sync.Mutex
 	acks     []time.Duration // guarded by mu
 	failed   error           // of the first watcher that failed; guarded by mu
 }
 
-// watched is one account. All fields are guarded by run.mu.
+// watched is one account. All fields but conn are guarded by run.mu.
 type watched struct {
+	conn    *conn       // of its watcher
 	base    int         // messages there before
 	sent    []time.Time // start of sending, in the order of the 250s
 	seen    int         // of them visible
@@ -122,14 +124,14 @@ func (b *run) sendAll(ctx context.Context) error {
 }
 
 func (b *run) client(ctx context.Context, i int) error {
-	address := b.o.SMTP[i%len(b.o.SMTP)]
+	at := i % len(b.accounts)
+	address := b.o.sendAt(at, i/len(b.accounts))
 	c, err := smtpHello(ctx, address)
 	if err != nil {
 		return fmt.Errorf("begin SMTP at %s: %w", address, err)
 	}
 	defer c.Close()
 	r := rand.New(rand.NewPCG(b.o.Seed, uint64(i)+1))
-	at := i % len(b.accounts)
 	to := b.o.Accounts[at].Address
 	for seq := i; seq < b.o.Messages && ctx.Err() == nil; seq += b.o.Clients {
 		msg := message(r, to, to, seq, b.o.SizeBytes)
@@ -140,6 +142,17 @@ func (b *run) client(ctx context.Context, i int) error {
 		b.acknowledged(at, start)
 	}
 	return ctx.Err()
+}
+
+// watchAt is where an account is watched, as an index into IMAP.
+func (o Options) watchAt(account int) int { return (account + 1) % len(o.IMAP) }
+
+// sendAt is where the nth client of an account sends: at the nodes in turn where the account is not watched.
+func (o Options) sendAt(account, nth int) string {
+	if len(o.SMTP) != len(o.IMAP) || len(o.SMTP) == 1 {
+		return o.SMTP[(account+nth)%len(o.SMTP)]
+	}
+	return o.SMTP[(o.watchAt(account)+1+nth%(len(o.SMTP)-1))%len(o.SMTP)]
 }
 
 func (b *run) acknowledged(at int, start time.Time) {
@@ -162,83 +175,6 @@ func (b *run) exists(at, n int) {
 	for len(w.visible) < min(w.seen, len(w.sent)) {
 		w.visible = append(w.visible, time.Since(w.sent[len(w.visible)]))
 	}
-}
-
-func (b *run) watchAll(ctx context.Context, wg *sync.WaitGroup) error {
-	for i := range b.accounts {
-		address := b.o.IMAP[(i+1)%len(b.o.IMAP)]
-		c, n, err := imapSelect(ctx, address, b.o.Accounts[i])
-		if err != nil {
-			return fmt.Errorf("watch %s at %s: %w", b.o.Accounts[i].Address, address, err)
-		}
-		b.accounts[i].base = n
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			defer context.AfterFunc(ctx, func() { c.Close() })()
-			defer c.Close()
-			err := c.idle(func(s string) { // it ends with an error only
-				if n := existsIn(s); n > 0 {
-					b.exists(i, n)
-				}
-			})
-			if ctx.Err() != nil {
-				return
-			}
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.failed = fmt.Errorf("watch at %s: %w", address, err)
-		}()
-	}
-	return nil
-}
-
-// idle stays in IDLE until the connection ends.
-func (c *conn) idle(untagged func(string)) error {
-	if err := c.send("c IDLE\r\n"); err != nil {
-		return err
-	}
-	for {
-		if err := c.SetReadDeadline(time.Time{}); err != nil { // a quiet mailbox is no fault; the context closes the connection
-			return err
-		}
-		s, err := c.r.ReadString('\n')
-		if err != nil {
-			return err
-		}
-		untagged(s)
-	}
-}
-
-// allVisible waits until the watchers have seen everything.
-func (b *run) allVisible(ctx context.Context) error {
-	deadline := time.Now().Add(replyTimeout)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for {
-		missing, err := b.missing()
-		if err != nil || missing == 0 {
-			return err
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%d of %d messages did not become visible within %v", missing, b.o.Messages, replyTimeout)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-}
-
-func (b *run) missing() (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	n := 0
-	for i := range b.accounts {
-		n += len(b.accounts[i].sent) - len(b.accounts[i].visible)
-	}
-	return n, b.failed
 }
 
 func (b *run) latencies() (ack, visible []time.Duration) {
