@@ -20,7 +20,7 @@ func aimedFaults() []Fault {
 		{Name: "log loses its end", Family: "network", Heavy: true, Damages: true, Inject: forgetful},
 		{Name: "power loss of all and a disk lost", Family: "process", Heavy: true, Inject: oneDiskOfAllLost},
 		{Name: "laggard must lead", Family: "network", Heavy: true, Inject: laggardLeads},
-		{Name: "owner killed after a site's 250", Family: "process", Inject: ownerKilled},
+		{Name: ownerKilledName, Family: "process", Inject: ownerKilled},
 	}
 }
 

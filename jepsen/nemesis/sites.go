@@ -72,6 +72,8 @@ func onSites(name string, draw func(*Target) site.Fault) Fault {
 	}}
 }
 
+const ownerKilledName = "owner killed after a site's 250"
+
 // ownerWait is how long the owner of a message is waited for: with work, one is sent much sooner.
 const ownerWait = 10 * time.Second
 

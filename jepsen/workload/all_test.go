@@ -20,6 +20,7 @@ func TestAllWorkloadsWhileANodeIsKilled(t *testing.T) {
 	c := theCluster(t)
 	env := c.env(t)
 	env.Boxes = 12
+	c.elsewhere(t, env)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	all := All()
@@ -54,6 +55,9 @@ func TestAllWorkloadsWhileANodeIsKilled(t *testing.T) {
 	work(100)
 	stop()
 	wg.Wait()
+	if err := Drain(ctx, env); err != nil {
+		t.Error(err)
+	}
 	for _, w := range all {
 		if err := w.Final(ctx, env); err != nil {
 			t.Error(err)

@@ -214,14 +214,11 @@ func (p *proc) finalRead(ctx context.Context, n client.Node, m mailboxOf) error 
 	p.env.own(seen)
 	seen.Final = true
 	op.Mailbox = seen
-	if err := p.notices(ctx, s, m, seen); err != nil {
-		return p.end(op, err)
-	}
 	op.Return, op.Outcome = p.env.History.Now(), history.OK
 	if len(corrupt) > 0 {
 		op.Error = fmt.Sprintf("corrupt: uid %d of %s: %v", corrupt[0].UID, m, corrupt[0].Err)
 	}
 	p.noteCorrupt(n.Name, m, corrupt)
 	p.env.History.Op(op)
-	return nil
+	return p.notices(ctx, s, m, seen)
 }
