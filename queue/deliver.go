@@ -26,12 +26,15 @@ func (m *Manager) deliver(ctx, writing context.Context, items []*item, end *jobE
 	begin := time.Now()
 	outs := m.send(ctx, mine)
 	m.cfg.Metrics.AttemptSeconds.Observe(time.Since(begin).Seconds())
-	for i := range outs {
-		if outs[i].HostDown {
-			end.unreachable = cmp.Or(outs[i].Reason, "it cannot be reached")
+	for _, o := range outs {
+		if end.reached = !o.HostDown; end.reached {
+			break // for one of them at least
 		}
+		end.unreachable = cmp.Or(o.Reason, "it cannot be reached")
 	}
-	end.reached = end.unreachable == ""
+	if end.reached {
+		end.unreachable = ""
+	}
 	i := -1
 	return m.writeAll(writing, m.decideAll(mine, func(*item) Outcome { i++; return outs[i] }))
 }
