@@ -28,7 +28,7 @@ type rival struct {
 	ip       string
 	dir      string
 	accounts []bench.Account
-	roots    []int // process ids of the two masters
+	roots    []int // ids of the processes that started the two masters
 }
 
 const (
@@ -109,7 +109,7 @@ func (r *rival) startDovecot() {
 	}
 	r.write("users", users.String())
 	r.write("dovecot.conf", fmt.Sprintf(rivalDovecot, r.dir, r.ip, rivalIMAP))
-	r.run("Dovecot", r.imap(), exec.Command("/usr/sbin/dovecot", "-F", "-c", filepath.Join(r.dir, "dovecot.conf")))
+	r.run("Dovecot", r.imap(), "/usr/sbin/dovecot", "-F", "-c", filepath.Join(r.dir, "dovecot.conf"))
 }
 
 func (r *rival) startPostfix(relay string) {
@@ -126,25 +126,31 @@ func (r *rival) startPostfix(relay string) {
 		r.t.Fatalf("postfix check: %v: %s", err, out)
 	}
 	// "postfix start-fg" would put a shell in between, which does not pass signals on.
-	r.run("Postfix", r.smtp(), exec.Command("/usr/lib/postfix/sbin/master", "-c", etc, "-s"))
+	r.run("Postfix", r.smtp(), "/usr/lib/postfix/sbin/master", "-c", etc, "-s")
 }
 
+// supervise runs a command and ends it when its input ends, as it does when whoever holds the other end ends, however that comes about.
+const supervise = `"$@" & read line; kill $!; wait $!`
+
 // run starts a server, waits until it listens, and sees to its end. A master that is told to end ends all its processes.
-func (r *rival) run(name, address string, cmd *exec.Cmd) {
+func (r *rival) run(name, address string, program ...string) {
 	r.t.Helper()
+	cmd := exec.Command("sh", append([]string{"-c", supervise, "sh"}, program...)...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
-	cmd.WaitDelay = time.Second // children may keep the output open
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a Ctrl-C of the terminal is for us alone
+	cmd.WaitDelay = time.Second                          // children may keep the output open
 	if err := cmd.Start(); err != nil {
 		r.t.Fatalf("start %s: %v", name, err)
 	}
 	exited := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(exited) }()
 	r.t.Cleanup(func() {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			r.t.Errorf("stop %s: %v", name, err)
-		}
+		_ = in.Close()
 		select {
 		case <-exited:
 		case <-time.After(20 * time.Second):
