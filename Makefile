@@ -49,9 +49,9 @@ jepsen: jepsen-build ## break a cluster in every way for 5 minutes, and see whet
 jepsen-long: jepsen-build ## the same for an hour: every fault, then every pair of faults
 	bin/jepsen run --nemesis all --pairs --time 1h --processes 3 --hold 3s
 
-jepsen-ci: jepsen-build ## kill, partition, power loss and drain for 3 minutes, half of it with a seed that never changes
-	bin/jepsen run --nemesis kill,partition,power,drain --time 80s --processes 3 --hold 3s --seed 1
-	bin/jepsen run --nemesis kill,partition,power,drain --time 80s --processes 3 --hold 3s
+jepsen-ci: jepsen-build ## kill, partition, power loss, drain, failing name servers and sites for 3 minutes, half of it with a seed that never changes
+	bin/jepsen run --nemesis kill,partition,power,drain,dns,sites --time 80s --processes 3 --hold 3s --seed 1
+	bin/jepsen run --nemesis kill,partition,power,drain,dns,sites --time 80s --processes 3 --hold 3s
 
 jepsen-bites: ## show that builds which lack a safety measure are caught; 5 to 10 minutes
 	@.ci/tools go packages

@@ -72,3 +72,30 @@ func TestMailOfEarlierRuns(t *testing.T) {
 		t.Errorf("a message of an earlier run is away and comes back, and the verdict is %s %s", r.Verdict, r.Why)
 	}
 }
+
+// TestMailOfOthersThatComesMeanwhile, such as notices do: nobody knows when, but for what reads show and for the order of the UIDs.
+func TestMailOfOthersThatComesMeanwhile(t *testing.T) {
+	const rounds, clients = 12, 20
+	box := "u@example.test/INBOX"
+	var there []history.Message
+	h := &history.History{}
+	for round := range rounds {
+		begin := time.Duration(round+1) * sec
+		for c := range clients {
+			id := fmt.Sprintf("m%d-%d", round, c)
+			there = append(there, history.Message{UID: uint32(len(there) + 1)}, history.Message{UID: uint32(len(there) + 2), ID: id})
+			h.Ops = append(h.Ops, history.Op{Kind: history.Deliver, Process: c, Node: "n1", Box: box, ID: id, Outcome: history.OK, Invoke: begin, Return: begin + sec/2})
+		}
+		h.Ops = append(h.Ops, history.Op{Kind: history.Read, Process: clients, Node: "n1", Box: box, Outcome: history.OK, Invoke: begin + sec/4, Return: begin + sec*3/4,
+			Mailbox: &history.Mailbox{UIDValidity: 1, UIDNext: uint32(len(there) + 1), Final: round == rounds-1, Messages: there[:len(there):len(there)]}})
+	}
+	if r := Linearizable(h, Options{Porcupine: 20 * time.Second}); r.Verdict != Passed || r.Counts["boxes checked"] != 1 {
+		t.Errorf("%s: %s %v", r.Verdict, r.Why, r.Counts)
+	}
+	// A read in the middle shows a message, and not one before it.
+	middle := h.Ops[(rounds/2)*(clients+1)+clients].Mailbox
+	middle.Messages = append(append([]history.Message(nil), middle.Messages[:len(middle.Messages)-2]...), middle.Messages[len(middle.Messages)-1])
+	if r := Linearizable(h, Options{Porcupine: 20 * time.Second}); r.Verdict != Failed {
+		t.Errorf("a message came before one with a lower UID, and the verdict is %s %s", r.Verdict, r.Why)
+	}
+}

@@ -8,7 +8,7 @@
 //
 // Command makes the command that starts a program at a node; DialContext and DialFrom connect from the clients' or from a node's place, Listen
 // and ListenPacket listen there. The laboratory does not know what runs in it. Limit takes processor time, memory or file descriptors from
-// one of its processes; StartDNS runs a name server in it that fails as told.
+// one of its processes; StartDNS runs a name server in it that fails as told, and AddPlace makes room for others.
 //
 // A laboratory removes what it made: Close does, and New does it for laboratories of processes that are gone (namespaces and cgroups whose
 // names hold the id of such a process).

@@ -6,5 +6,8 @@
 // comes next is drawn from a generator seeded by the run's seed, the workload and the process, so that a seed repeats the work as far as
 // the outcomes are the same.
 //
+// Workloads whose mail may wait in a queue need Drain between healing and Final: it has all that waits tried again until nothing does. Sites, to
+// which such mail goes, are package site's; they record by themselves what comes to them.
+//
 // Goroutines: Final has one for each node, and waits for them; Process has none.
 package workload

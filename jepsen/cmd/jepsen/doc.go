@@ -2,7 +2,8 @@
 //
 // Data flow: run makes a lab, a cluster in it, accounts and mailboxes; then clients of the chosen workloads and a nemesis run side by side
 // until the time is over; everything is healed, every mailbox is read at every node, state hashes and logs are collected, and the checkers
-// judge the history. The folder of the run keeps history.jsonl, results.json, report.html and the nodes' logs. With --fill the cluster holds
+// judge the history. For workloads that send mail elsewhere there are a name server and two other sites in the lab, and before the mailboxes are read
+// the queues are emptied. The folder of the run keeps history.jsonl, results.json, report.html and the nodes' logs. With --fill the cluster holds
 // much mail before the clients start. With --cluster they work on a cluster that runs already, and the faults are what its administrator does
 // and types meanwhile. replay repeats a run from its history; report judges a history again.
 //

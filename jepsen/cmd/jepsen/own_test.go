@@ -172,6 +172,7 @@ func TestClusterOfOnesOwn(t *testing.T) {
 		{[]string{"--cluster", c.file(t, 0), "--fill-mailboxes"}, "--among-other-mail"}, // dev greets the first accounts
 		{[]string{"--cluster", c.file(t, 2), "--fill-mailboxes", "--nemesis", "kill"}, "are yours"},
 		{[]string{"--cluster", c.file(t, 2), "--fill-mailboxes", "--workload", "deliver,accounts"}, "settings"},
+		{[]string{"--cluster", c.file(t, 2), "--fill-mailboxes", "--workload", "deliver,queue-remote"}, "the harness's own sites"},
 	}
 	for _, r := range refusals {
 		if out, err := runJepsen(t, strings.NewReader(""), append(r.args, "--out", t.TempDir())...); err == nil || !strings.Contains(err.Error(), r.want) {

@@ -50,7 +50,8 @@ func TestShortRun(t *testing.T) {
 			ok[op.Kind]++
 		}
 	}
-	for _, k := range []history.Kind{history.Deliver, history.Append, history.Store, history.Expunge, history.Move, history.Read, history.Login, history.Password} {
+	for _, k := range []history.Kind{history.Deliver, history.Append, history.Store, history.Expunge, history.Move, history.Read, history.Login, history.Password,
+		history.Accept, history.Sink, history.Notice} {
 		if ok[k] == 0 {
 			t.Errorf("nothing of the kind %s was acknowledged", k)
 		}
