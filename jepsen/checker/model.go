@@ -23,6 +23,7 @@ const (
 type input struct {
 	kind  inputKind
 	uid   uint32 // 0 for addMail: not known, the next
+	after uint32 // of addMail: the next lower UID that some addition gives, without which this one leads nowhere; 0: none
 	id    int32
 	flag  uint64
 	add   bool
@@ -75,7 +76,7 @@ func step(s *state, in *input) (bool, *state) {
 		if uid == 0 {
 			uid = s.next
 		}
-		if uid < s.next {
+		if uid < s.next || s.next <= in.after {
 			return false, nil
 		}
 		return true, s.push(entry{uid, in.id, in.flag, in.known})

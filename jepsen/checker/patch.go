@@ -121,6 +121,9 @@ func (p *patcher) inOrder() {
 	for i, o := range adds {
 		call = max(call+1, o.Call)
 		calls[i] = call
+		if in := o.Input.(*input); i > 0 && adds[i-1].Input.(*input).uid < in.uid {
+			in.after = adds[i-1].Input.(*input).uid
+		}
 	}
 	for i, o := range slices.Backward(adds) {
 		ret = min(ret-1, o.Return)
