@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/textproto"
 	"strings"
@@ -53,6 +54,7 @@ func newSink(t testing.TB) *sink {
 		}
 	}
 	srv := gosmtp.NewServer(s)
+	srv.ErrorLog = log.New(io.Discard, "", 0) // that nodes die in the middle is the tests' doing
 	srv.Domain, srv.EnableSMTPUTF8, srv.EnableDSN, srv.AllowInsecureAuth = "mx.elsewhere.test", true, true, true
 	go func() { _ = srv.Serve(s.l) }()
 	t.Cleanup(func() { _ = srv.Close() })

@@ -1,10 +1,7 @@
 package checker
 
 import (
-	"cmp"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/quorumail/quorumail/jepsen/history"
@@ -67,101 +64,6 @@ func finalReaders(h *history.History) []string {
 	return nodes
 }
 
-// queueEntry is one recipient of one message.
-type queueEntry struct {
-	id, dest             string
-	oks, unknowns, fails int
-	ack                  *history.Op
-	copies               []*history.Op // by their returns
-	notices              []*history.Op
-	least, most          int // notices that a node showed in the end
-}
-
-func queueEntries(h *history.History) []*queueEntry {
-	type key struct{ id, dest string }
-	by := map[key]*queueEntry{}
-	var list []*queueEntry
-	for i := range h.Ops {
-		o := &h.Ops[i]
-		if !slices.Contains([]history.Kind{history.Accept, history.Sink, history.Notice}, o.Kind) && (o.Kind != history.Deliver || o.Dest == "") {
-			continue
-		}
-		k := key{o.ID, strings.ToLower(o.Dest)}
-		e := by[k]
-		if e == nil {
-			e = &queueEntry{id: o.ID, dest: o.Dest}
-			by[k], list = e, append(list, e)
-		}
-		e.add(o)
-	}
-	return list
-}
-
-func (e *queueEntry) add(o *history.Op) {
-	switch {
-	case o.Kind == history.Sink && o.Outcome != history.Fail:
-		e.copies = append(e.copies, o)
-	case o.Kind == history.Sink:
-	case o.Kind == history.Notice:
-		e.notices = append(e.notices, o)
-	case o.Outcome == history.OK:
-		e.oks++
-		if e.ack == nil {
-			e.ack = o
-		}
-	case o.Outcome == history.Unknown:
-		e.unknowns++
-	default:
-		e.fails++
-	}
-}
-
-// unanswered counts the copies to which the server gave no answer.
-func (e *queueEntry) unanswered() (n int) {
-	for _, c := range e.copies {
-		if c.Outcome == history.Unknown {
-			n++
-		}
-	}
-	return n
-}
-
-// count sorts the copies, and finds how many notices each node shows: one that was read twice is one.
-func (e *queueEntry) count(nodes []string) {
-	slices.SortStableFunc(e.copies, func(a, b *history.Op) int { return cmp.Compare(a.Return, b.Return) })
-	type place struct {
-		node, box string
-		uid       uint32
-	}
-	seen, at := map[place]bool{}, map[string]int{}
-	for _, n := range e.notices {
-		if p := (place{n.Node, n.Box, n.UID}); !seen[p] {
-			seen[p] = true
-			at[n.Node]++
-		}
-	}
-	for i, node := range nodes {
-		if i == 0 || at[node] < e.least {
-			e.least = at[node]
-		}
-	}
-	for _, n := range at {
-		e.most = max(e.most, n)
-	}
-}
-
-// notCrashes are words of faults after which nobody takes up what a node was sending: it is the name servers, the sites or the clients that fail,
-// or something is slow.
-var notCrashes = []string{"name server", "site", "slow disk", "slow clients"}
-
-// crashesOf keeps the faults after which another node, or the same one again, takes up what a node was sending: those that end it, stop it, cut
-// it off or keep it from writing what came of an attempt.
-func crashesOf(faults []history.Fault) []history.Fault {
-	return slices.DeleteFunc(slices.Clone(faults), func(f history.Fault) bool {
-		return slices.ContainsFunc(notCrashes, func(word string) bool { return strings.Contains(strings.ToLower(f.Name), word) }) && !strings.Contains(f.Name, "kill")
-	})
-}
-
 // queueJudge judges one entry after the other.
 type queueJudge struct {
 	*findings
@@ -221,38 +123,4 @@ func (j *queueJudge) extra(e *queueEntry) {
 		}
 		j.counts["excused"]++
 	}
-}
-
-// excused counts the copies that followed on one that was not answered, or was in flight at a fault, each fault once.
-func (e *queueEntry) excused(crashes []history.Fault) int {
-	used := make([]bool, len(crashes))
-	n := 0
-	for i := range len(e.copies) - 1 {
-		a, b := e.copies[i], e.copies[i+1]
-		if a.Outcome == history.Unknown {
-			n++
-			continue
-		}
-		for k, c := range crashes {
-			if !used[k] && wasInFlight(a, c) && b.Return >= c.Start {
-				used[k] = true
-				n++
-				break
-			}
-		}
-	}
-	return n
-}
-
-// wasInFlight tells whether the node that sent a copy may not have recorded it when a fault began.
-func wasInFlight(a *history.Op, c history.Fault) bool {
-	return a.Return >= c.Start-inFlight && a.Invoke <= c.End
-}
-
-func times(ops []*history.Op) string {
-	var ts []string
-	for _, o := range ops {
-		ts = append(ts, fmt.Sprintf("%s from %s", at(o.Return), o.Node))
-	}
-	return strings.Join(ts, ", ")
 }

@@ -88,6 +88,10 @@ func TestQueue(t *testing.T) {
 			[]history.Fault{kill(5*sec, 9*sec)}, Failed, "duplicated", 0},
 		{"three times for one fault", []history.Op{accept(history.OK, "a", 0, sec), sink("a", 2*sec, 3*sec), sink("a", 10*sec, 11*sec), sink("a", 12*sec, 13*sec)},
 			[]history.Fault{kill(4*sec, 20*sec)}, Failed, "duplicated", 1},
+		{"three times for one fault that comes again and again", []history.Op{accept(history.OK, "a", 0, sec), sink("a", 2*sec, 3*sec), sink("a", 10*sec, 11*sec), sink("a", 12*sec, 13*sec)},
+			[]history.Fault{{Name: "kill again and again", Detail: "2 times", Start: 4 * sec, End: 20 * sec}}, Passed, "", 2},
+		{"three times for a fault of two nodes at once", []history.Op{accept(history.OK, "a", 0, sec), sink("a", 2*sec, 3*sec), sink("a", 10*sec, 11*sec), sink("a", 12*sec, 13*sec)},
+			[]history.Fault{{Name: "kill two", Nodes: []string{"n1", "n2"}, Start: 4 * sec, End: 20 * sec}}, Failed, "duplicated", 1},
 		{"three times for two faults", []history.Op{accept(history.OK, "a", 0, sec), sink("a", 2*sec, 3*sec), sink("a", 10*sec, 11*sec), sink("a", 22*sec, 23*sec)},
 			[]history.Fault{kill(4*sec, 6*sec), kill(12*sec, 20*sec)}, Passed, "", 2},
 	} {
