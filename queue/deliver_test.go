@@ -268,3 +268,37 @@ func TestShutdownCutsWhatTakesTooLong(t *testing.T) {
 		}
 	})
 }
+
+func TestLongAttemptIsNotTakenForAnInterruptedOne(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.sender.set(func(context.Context, *Message, *storepb.QueueEntry) Outcome {
+			time.Sleep(10 * time.Minute)
+			return Outcome{Result: store.AttemptDelivered}
+		})
+		w.start("a", nil)
+		w.accept(mail{id: "q1", from: "an@here.test", queued: elsewhere("x@far.test")})
+		w.pass(30 * time.Minute)
+		if kinds := w.kinds("q1"); w.sender.copies("q1 x@far.test") != 1 || len(kinds) != 2 {
+			t.Errorf("%d copies, want 1: %v", w.sender.copies("q1 x@far.test"), kinds)
+		}
+	})
+}
+
+func TestAttemptAtSomeRecipientsShowsThatTheirServerIsUp(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.sender.set(func(ctx context.Context, m *Message, e *storepb.QueueEntry) Outcome {
+			if e.Address == "x@far.test" {
+				return down(ctx, m, e)
+			}
+			return Outcome{Result: store.AttemptDelivered}
+		})
+		w.start("a", nil)
+		w.accept(mail{id: "q1", from: "an@here.test", queued: elsewhere("x@far.test", "y@far.test")})
+		time.Sleep(time.Second)
+		w.accept(mail{id: "q2", from: "an@here.test", queued: elsewhere("y@far.test")})
+		time.Sleep(time.Second)
+		if w.sender.copies("q2 y@far.test") != 1 {
+			t.Error("a destination that took one recipient rests for the sake of another")
+		}
+	})
+}

@@ -3,7 +3,7 @@
 // # Data flow
 //
 //	accepted with a reason to wait ─► QueueEntry of the accepting node (durable with the message) ─► Manager.Queued ─► line
-//	due in the store ─► scan ─► line: by sender, then by destination, bounded
+//	due in the store ─► look ─► line: by sender, then by destination, bounded
 //	line ─► job ─┬ remote: attempt written ─► Sender ─► outcome written: ended, due later, or waiting for a notice
 //	             ├ local:  placed in the mailbox and ended in one command
 //	             ├ in:     Judge, then routed: mailboxes and entries instead of it, in one command
@@ -22,6 +22,13 @@
 // # What is pure
 //
 // Wait (when is the next attempt), decide (what follows from an outcome) and lineup (whose turn is it) know no clock, no store and no network.
+//
+// # Files
+//
+// manager.go is the loop, look.go finds what is due, lineup.go and destination.go say whose turn it is, work.go begins and ends jobs. Of the jobs
+// deliver.go, place.go, judge.go with rewrite.go, and notify.go do one each. decide.go and retry.go are the policy, batch.go writes,
+// handover.go moves entries to other nodes, accounts.go hurries what an account's change let go. sender.go and notices.go join the packages remote,
+// route and dsn to it. DESIGN.md says why.
 //
 // # Goroutines
 //

@@ -152,3 +152,22 @@ func TestLastNodeKeepsItsEntries(t *testing.T) {
 		}
 	})
 }
+
+// A leader that leaves is no worker any more, and its attempts are not lost: it ends them.
+func TestLeavingLeaderDoesNotTakeItsOwnAttemptsForLost(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.sender.set(func(_ context.Context, _ *Message, e *storepb.QueueEntry) Outcome {
+			time.Sleep(20 * time.Second)
+			return Outcome{Result: store.AttemptDelivered}
+		})
+		w.start("a", nil)
+		w.start("b", nil)
+		w.accept(mail{node: "a", id: "q1", from: "an@here.test", queued: elsewhere("x@far.test")})
+		time.Sleep(time.Second)
+		w.set(func() { w.nodes["a"].away = true })
+		time.Sleep(30 * time.Second)
+		if n := w.sender.copies("q1 x@far.test"); n != 1 || len(w.kinds("q1")) != 2 {
+			t.Errorf("%d copies, want 1: %v", n, w.kinds("q1"))
+		}
+	}, "a", "b")
+}

@@ -17,7 +17,9 @@ func entryTo(message uint64, number uint32, address string) *storepb.QueueEntry 
 	return &storepb.QueueEntry{Message: message, Number: number, Queue: uint32(store.QueueRemote), Address: address}
 }
 
-func (l *lineup) put(e *storepb.QueueEntry, from string) bool { return l.add(e, from, destOf(e, start)) }
+func (l *lineup) put(e *storepb.QueueEntry, from string) bool {
+	return l.add(e, from, destOf(e, start))
+}
 
 func TestSendersTakeTurns(t *testing.T) {
 	l := newLineup(10_000, 1000)

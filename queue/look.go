@@ -122,7 +122,7 @@ func (l *looker) gap(sender uint64, position state.DueEntry) {
 func (m *Manager) scan(v *state.View, now time.Time) {
 	l := &m.looks
 	if l.behind.DueUnixMs > now.UnixMilli() { // the clock was set back
-		l.behind = state.DueEntry{DueUnixMs: now.UnixMilli()}
+		l.behind = state.DueEntry{}
 	}
 	n, whole := 0, true
 	l.goOn = false

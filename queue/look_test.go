@@ -163,8 +163,15 @@ func TestClockSetBackLosesNothing(t *testing.T) {
 		shift := 24 * time.Hour
 		m.cfg.Now = func() time.Time { return time.Now().Add(shift) }
 		m.refill(context.Background())
-		shift = 0
-		w.accept(mail{id: "q1", from: "an@here.test", queued: elsewhere("x@far.test")})
+		shift += 4 * time.Minute
+		m.looks.goOn = true
+		m.refill(context.Background())
+		shift -= 2 * time.Minute
+		q := elsewhere("x@far.test")
+		q[0].DueUnixMs = m.cfg.Now().UnixMilli()
+		w.accept(mail{id: "q1", from: "an@here.test", queued: q})
+		shift += time.Second
+		m.looks.goOn = true
 		m.refill(context.Background())
 		if len(m.line.items) != 1 {
 			t.Error("what came after the clock was set back is not found")

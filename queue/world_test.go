@@ -31,12 +31,11 @@ type world struct {
 	seq    uint64 // of the world's own commands
 	sender *sink
 
-	mu       sync.Mutex
-	index    uint64
-	nodes    map[string]*node
-	bodies   map[string][]byte
-	leader   string
-	commands int // applied
+	mu     sync.Mutex
+	index  uint64
+	nodes  map[string]*node
+	bodies map[string][]byte
+	leader string
 }
 
 // node is one of them. Its process, the Manager, may be started again.
@@ -140,7 +139,6 @@ func (w *world) apply(c *storepb.Command) *storepb.Result {
 		return &storepb.Result{Code: state.CodeUnavailable}
 	}
 	w.index++
-	w.commands++
 	var res *storepb.Result
 	for _, id := range slices.Sorted(maps.Keys(w.nodes)) {
 		m := w.nodes[id].machine
