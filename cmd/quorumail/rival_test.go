@@ -266,8 +266,7 @@ virtual_alias_maps =
 virtual_transport = lmtp:unix:%[1]s/run/lmtp
 default_process_limit = 300
 smtpd_client_connection_count_limit = 0
-default_destination_concurrency_limit = 50
-initial_destination_concurrency = 20
+initial_destination_concurrency = 10
 smtp_tls_security_level = none
 in_flow_delay = 0
 `

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -45,6 +44,7 @@ func RunRemote(ctx context.Context, o RemoteOptions) (RemoteResult, error) {
 	if err := b.connect(ctx); err != nil {
 		return res, err
 	}
+	b.sources = o.plan().sources()
 	if o.Spent != nil {
 		if before, err = o.Spent(ctx); err != nil {
 			return res, err
@@ -70,10 +70,19 @@ func RunRemote(ctx context.Context, o RemoteOptions) (RemoteResult, error) {
 	return res, nil
 }
 
+func (o RemoteOptions) route(_, seq int) (from, to string) {
+	return o.From.Address, fmt.Sprintf("r%02d@%s", seq%100, o.Domain)
+}
+
+func (o RemoteOptions) plan() plan {
+	return plan{clients: o.Clients, messages: o.Messages, sizeBytes: o.SizeBytes, aheadBytes: aheadBytes, seed: o.Seed, route: o.route}
+}
+
 type remoteRun struct {
-	o     RemoteOptions
-	want  int     // of Arrived when all are there
-	conns []*conn // of the clients
+	o       RemoteOptions
+	want    int       // of Arrived when all are there
+	conns   []*conn   // of the clients
+	sources []*source // of the clients
 
 	once  sync.Once
 	first time.Time // of the first 250; set once
@@ -115,10 +124,9 @@ func (b *remoteRun) sendAll(ctx context.Context) error {
 }
 
 func (b *remoteRun) client(ctx context.Context, i int) error {
-	r := rand.New(rand.NewPCG(b.o.Seed, uint64(i)+1))
 	for seq := i; seq < b.o.Messages && ctx.Err() == nil; seq += b.o.Clients {
-		to := fmt.Sprintf("r%02d@%s", seq%100, b.o.Domain)
-		if err := b.conns[i].deliver(b.o.From.Address, to, message(r, b.o.From.Address, to, seq, b.o.SizeBytes)); err != nil {
+		from, to := b.o.route(i, seq)
+		if err := b.conns[i].deliver(from, to, b.sources[i].next()); err != nil {
 			return fmt.Errorf("queue message %d at %s: %w", seq, b.address(i), err)
 		}
 		b.once.Do(func() { b.first = time.Now() })

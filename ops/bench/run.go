@@ -64,6 +64,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return res, err
 	}
 	var before, after Spent
+	b.sources = o.plan().sources()
 	if o.Spent != nil {
 		if before, err = o.Spent(ctx); err != nil {
 			return res, err
@@ -95,6 +96,7 @@ type run struct {
 	o        Options
 	start    time.Time // of sending
 	accounts []watched
+	sources  []*source // of the clients
 	mu       sync.Mutex
 	acks     []time.Duration // guarded by mu
 	failed   error           // of the first watcher that failed; guarded by mu
@@ -131,10 +133,9 @@ func (b *run) client(ctx context.Context, i int) error {
 		return fmt.Errorf("begin SMTP at %s: %w", address, err)
 	}
 	defer c.Close()
-	r := rand.New(rand.NewPCG(b.o.Seed, uint64(i)+1))
 	to := b.o.Accounts[at].Address
 	for seq := i; seq < b.o.Messages && ctx.Err() == nil; seq += b.o.Clients {
-		msg := message(r, to, to, seq, b.o.SizeBytes)
+		msg := b.sources[i].next()
 		start := time.Now()
 		if err := c.deliver(to, to, msg); err != nil {
 			return fmt.Errorf("deliver message %d at %s: %w", seq, address, err)
@@ -142,6 +143,14 @@ func (b *run) client(ctx context.Context, i int) error {
 		b.acknowledged(at, start)
 	}
 	return ctx.Err()
+}
+
+// plan is what the clients send: each to its account, from the account itself.
+func (o Options) plan() plan {
+	return plan{clients: o.Clients, messages: o.Messages, sizeBytes: o.SizeBytes, aheadBytes: aheadBytes, seed: o.Seed, route: func(client, _ int) (from, to string) {
+		to = o.Accounts[client%min(len(o.Accounts), o.Clients)].Address
+		return to, to
+	}}
 }
 
 // watchAt is where an account is watched, as an index into IMAP.
