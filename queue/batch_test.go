@@ -16,7 +16,7 @@ func TestBatcherJoinsWhatComesMeanwhileAndAnswersEach(t *testing.T) {
 		var sizes []int
 		b := newBatcher(100, func(_ context.Context, items []int) ([]uint32, error) {
 			sizes = append(sizes, len(items))
-			time.Sleep(time.Second)
+			elapse(time.Second)
 			var codes []uint32
 			for _, i := range items {
 				codes = append(codes, uint32(i))

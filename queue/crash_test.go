@@ -71,7 +71,7 @@ func (s *storm) run() {
 	}
 	for i := range 150 {
 		s.accept(i)
-		time.Sleep(time.Duration(s.number(4000)) * time.Millisecond)
+		elapse(time.Duration(s.number(4000)) * time.Millisecond)
 		if s.chance(4) {
 			s.trouble([]string{"a", "b", "c"}[s.number(3)])
 		}

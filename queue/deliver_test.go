@@ -17,7 +17,7 @@ func TestAcceptedMessageGoesAtOnce(t *testing.T) {
 		w.start("a", nil)
 		synctest.Wait()
 		w.accept(mail{id: "q1", from: "an@here.test", queued: elsewhere("x@far.test", "y@far.test", "z@near.test")})
-		time.Sleep(100 * time.Millisecond)
+		elapse(100 * time.Millisecond)
 		for _, to := range []string{"x@far.test", "y@far.test", "z@near.test"} {
 			if n := w.sender.copies("q1 " + to); n != 1 {
 				t.Errorf("%s got %d copies, want 1", to, n)
@@ -107,14 +107,14 @@ func TestAttemptIsNotMadeBeforeItIsWritten(t *testing.T) {
 				}
 				w.start("a", nil)
 				w.accept(mail{id: "q1", from: "an@here.test", queued: elsewhere("x@far.test")})
-				time.Sleep(10 * time.Second)
+				elapse(10 * time.Second)
 				if tried := w.sender.tried(); len(tried) != 0 {
 					t.Errorf("attempts that are written nowhere: %v", tried)
 				}
 				w.mu.Lock()
 				failing = false
 				w.mu.Unlock()
-				time.Sleep(time.Minute)
+				elapse(time.Minute)
 				if got := w.sender.copies("q1 x@far.test"); got != 1 {
 					t.Errorf("%d copies, want 1", got)
 				}
@@ -129,7 +129,7 @@ func TestInterruptedAttemptIsMadeAgainAfterARestart(t *testing.T) {
 		e := w.entries()[0]
 		w.do(&storepb.Command{Server: "a", Op: &storepb.Command_QueueAttempt{QueueAttempt: &storepb.QueueAttempt{Refs: []*storepb.QueueRef{refOf(e)}}}})
 		w.start("a", nil) // a new process, of the same id
-		time.Sleep(5 * time.Second)
+		elapse(5 * time.Second)
 		if got := w.sender.copies("q1 x@far.test"); got != 1 {
 			t.Errorf("%d copies, want 1", got)
 		}
@@ -144,11 +144,11 @@ func TestRestingDestinationIsSparedAndTriedByOneJob(t *testing.T) {
 		w.sender.set(down)
 		w.start("a", nil)
 		w.accept(mail{id: "q0", from: "an@here.test", queued: elsewhere("x@far.test")})
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		for i := range 50 {
 			w.accept(mail{id: "q" + string(rune('A'+i)), from: "an@here.test", queued: elsewhere("x@far.test")})
 		}
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		if n := len(w.sender.tried()); n != 1 {
 			t.Errorf("a destination that rests was tried %d times", n)
 		}
@@ -157,7 +157,7 @@ func TestRestingDestinationIsSparedAndTriedByOneJob(t *testing.T) {
 				t.Fatalf("what waits for it does not say why: %v", e)
 			}
 		}
-		time.Sleep(time.Minute)
+		elapse(time.Minute)
 		if n := len(w.sender.tried()); n > 3 {
 			t.Errorf("%d attempts at a destination that was down, want one at a time", n)
 		}
@@ -177,7 +177,7 @@ func TestAdministratorsRetryDoesNotWaitForARestingDestination(t *testing.T) {
 		w.pass(3 * time.Hour)
 		w.sender.set(nil)
 		w.act(store.ActionRetry)
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		if w.sender.copies("q1 x@far.test") != 1 {
 			t.Error("a retry was put off")
 		}
@@ -204,7 +204,7 @@ func TestHeldMessageWaitsUntilItIsReleased(t *testing.T) {
 			t.Errorf("a held message was tried %d times", n)
 		}
 		w.act(store.ActionRelease)
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		if w.sender.copies("q1 x@far.test") != 1 {
 			t.Error("a released message was not sent")
 		}
@@ -219,14 +219,14 @@ func TestWithoutTheQuorumNothingBegins(t *testing.T) {
 		p.dead = true
 		w.mu.Unlock()
 		w.accept(mail{id: "q1", from: "an@here.test", queued: elsewhere("x@far.test")})
-		time.Sleep(time.Minute)
+		elapse(time.Minute)
 		if n := len(w.sender.tried()); n != 0 {
 			t.Errorf("%d attempts without a quorum", n)
 		}
 		w.mu.Lock()
 		p.dead = false
 		w.mu.Unlock()
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		if w.sender.copies("q1 x@far.test") != 1 {
 			t.Error("it was not sent when the quorum was back")
 		}
@@ -236,12 +236,12 @@ func TestWithoutTheQuorumNothingBegins(t *testing.T) {
 func TestShutdownWritesWhatIsUnderWay(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.sender.set(func(context.Context, *Message, *storepb.QueueEntry) Outcome {
-			time.Sleep(5 * time.Second)
+			elapse(5 * time.Second)
 			return Outcome{Result: store.AttemptDelivered, Code: 250}
 		})
 		n := w.start("a", nil)
 		w.accept(mail{id: "q1", from: "an@here.test", queued: elsewhere("x@far.test")})
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		n.stop()
 		if left := w.entries(); len(left) != 0 {
 			t.Errorf("the end of an attempt is not known after an orderly end: %v", left)
@@ -257,7 +257,7 @@ func TestShutdownCutsWhatTakesTooLong(t *testing.T) {
 		})
 		n := w.start("a", nil)
 		w.accept(mail{id: "q1", from: "an@here.test", queued: elsewhere("x@far.test")})
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		begin := time.Now()
 		n.stop()
 		if took := time.Since(begin); took > 11*time.Second {
@@ -272,7 +272,7 @@ func TestShutdownCutsWhatTakesTooLong(t *testing.T) {
 func TestLongAttemptIsNotTakenForAnInterruptedOne(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.sender.set(func(context.Context, *Message, *storepb.QueueEntry) Outcome {
-			time.Sleep(10 * time.Minute)
+			elapse(10 * time.Minute)
 			return Outcome{Result: store.AttemptDelivered}
 		})
 		w.start("a", nil)
@@ -294,9 +294,9 @@ func TestAttemptAtSomeRecipientsShowsThatTheirServerIsUp(t *testing.T) {
 		})
 		w.start("a", nil)
 		w.accept(mail{id: "q1", from: "an@here.test", queued: elsewhere("x@far.test", "y@far.test")})
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		w.accept(mail{id: "q2", from: "an@here.test", queued: elsewhere("y@far.test")})
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		if w.sender.copies("q2 y@far.test") != 1 {
 			t.Error("a destination that took one recipient rests for the sake of another")
 		}

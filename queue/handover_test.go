@@ -24,7 +24,7 @@ func TestEntriesOfALostNodeGoToTheOthersInSeconds(t *testing.T) {
 		for i := range 600 {
 			w.accept(mail{node: "c", id: fmt.Sprint("q", i), from: "an@here.test", queued: elsewhere("x@far.test", "y@near.test")})
 		}
-		time.Sleep(15 * time.Second)
+		elapse(15 * time.Second)
 		if left := w.entries(); len(left) != 0 || len(w.sender.got) != 1200 {
 			t.Errorf("%d recipients were served, %d wait", len(w.sender.got), len(left))
 		}
@@ -37,9 +37,9 @@ func TestBrieflyAbsentNodeKeepsItsEntries(t *testing.T) {
 		w.accept(mail{node: "b", id: "q1", from: "an@here.test", queued: elsewhere("x@far.test")})
 		for range 10 {
 			w.set(func() { w.nodes["b"].away = true })
-			time.Sleep(2 * time.Second)
+			elapse(2 * time.Second)
 			w.set(func() { w.nodes["b"].away = false })
-			time.Sleep(2 * time.Second)
+			elapse(2 * time.Second)
 		}
 		if e := w.entries()[0]; e.Owner != "b" || e.Epoch != 1 {
 			t.Errorf("the entry is %s's, epoch %d", e.Owner, e.Epoch)
@@ -55,7 +55,7 @@ func TestCutOffOwnerIsFenced(t *testing.T) {
 				an := w.account("an@here.test")
 				w.sender.set(func(ctx context.Context, m *Message, e *storepb.QueueEntry) Outcome {
 					if e.Owner == "b" {
-						time.Sleep(20 * time.Second)
+						elapse(20 * time.Second)
 						return Outcome{Result: result, Code: 550}
 					}
 					return busy(ctx, m, e)
@@ -64,14 +64,14 @@ func TestCutOffOwnerIsFenced(t *testing.T) {
 				w.start("a", nil)
 				w.start("b", func(c *Config) { p = c.Store.(*process) })
 				w.accept(mail{node: "b", id: "q1", from: "an@here.test", queued: elsewhere("x@far.test")})
-				time.Sleep(time.Second)
+				elapse(time.Second)
 				w.set(func() { w.nodes["b"].away, p.dead = true, true })
-				time.Sleep(25 * time.Second)
+				elapse(25 * time.Second)
 				if e := w.entries()[0]; e.Owner != "a" || e.Epoch != 2 {
 					t.Fatalf("the entry was not handed over: %v", e)
 				}
 				w.set(func() { w.nodes["b"].away, p.dead = false, false })
-				time.Sleep(10 * time.Second)
+				elapse(10 * time.Second)
 				left, notices := len(w.entries()), len(w.inbox(an))
 				if notices != 0 || left != map[store.AttemptResult]int{store.AttemptDelivered: 0, store.AttemptFailed: 1}[result] {
 					t.Errorf("after the former owner's word %d wait, and the sender has %d notices", left, notices)
@@ -85,7 +85,7 @@ func TestLeavingNodeFinishesAndHandsOver(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.sender.set(func(_ context.Context, m *Message, e *storepb.QueueEntry) Outcome {
 			if m.QueueId == "slow" && e.Owner == "b" {
-				time.Sleep(3 * time.Second)
+				elapse(3 * time.Second)
 				return Outcome{Result: store.AttemptDelivered}
 			}
 			return Outcome{Result: store.AttemptDeferred, Reason: "busy"}
@@ -94,7 +94,7 @@ func TestLeavingNodeFinishesAndHandsOver(t *testing.T) {
 		b := w.start("b", nil)
 		w.accept(mail{node: "b", id: "slow", from: "an@here.test", queued: elsewhere("x@far.test")})
 		w.accept(mail{node: "b", id: "q1", from: "an@here.test", queued: elsewhere("x@near.test")})
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := b.m.Leave(ctx); err != nil {
@@ -109,7 +109,7 @@ func TestLeavingNodeFinishesAndHandsOver(t *testing.T) {
 		}
 		w.accept(mail{node: "b", id: "q2", from: "an@here.test", queued: elsewhere("x@far.test")})
 		before := len(w.sender.tried())
-		time.Sleep(5 * time.Second)
+		elapse(5 * time.Second)
 		if len(w.sender.tried()) != before {
 			t.Error("a node that left began something")
 		}
@@ -127,7 +127,7 @@ func TestLeavingNodeCutsWhatTakesTooLong(t *testing.T) {
 		})
 		b := w.start("b", nil)
 		w.accept(mail{node: "b", id: "q1", from: "an@here.test", queued: elsewhere("x@far.test")})
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := b.m.Leave(ctx); err != nil {
@@ -157,15 +157,15 @@ func TestLastNodeKeepsItsEntries(t *testing.T) {
 func TestLeavingLeaderDoesNotTakeItsOwnAttemptsForLost(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.sender.set(func(_ context.Context, _ *Message, e *storepb.QueueEntry) Outcome {
-			time.Sleep(20 * time.Second)
+			elapse(20 * time.Second)
 			return Outcome{Result: store.AttemptDelivered}
 		})
 		w.start("a", nil)
 		w.start("b", nil)
 		w.accept(mail{node: "a", id: "q1", from: "an@here.test", queued: elsewhere("x@far.test")})
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		w.set(func() { w.nodes["a"].away = true })
-		time.Sleep(30 * time.Second)
+		elapse(30 * time.Second)
 		if n := w.sender.copies("q1 x@far.test"); n != 1 || len(w.kinds("q1")) != 2 {
 			t.Errorf("%d copies, want 1: %v", n, w.kinds("q1"))
 		}

@@ -28,7 +28,7 @@ func TestMailForAFullMailboxWaitsForRoom(t *testing.T) {
 			t.Errorf("the trace repeats itself: %v", w.kinds("q1"))
 		}
 		w.change(&storepb.Account{Id: an, QuotaBytes: store.Unlimited})
-		time.Sleep(2 * time.Second)
+		elapse(2 * time.Second)
 		if n := len(w.inbox(an)); n != 1 {
 			t.Errorf("%d messages soon after the quota was raised, want 1", n)
 		}
@@ -50,7 +50,7 @@ func TestMailOfASuspendedAccountComesWhenItIsNotAnyMore(t *testing.T) {
 			t.Fatalf("a suspended account got %d messages", n)
 		}
 		w.change(&storepb.Account{Id: an})
-		time.Sleep(15 * time.Second)
+		elapse(15 * time.Second)
 		if n := len(w.inbox(an)); n != 100 {
 			t.Errorf("%d messages soon after its suspension ended, want 100", n)
 		}
@@ -167,12 +167,12 @@ func TestRecipientTakenOutWhileJudgedStaysOut(t *testing.T) {
 		an := w.account("an@here.test")
 		w.start("a", func(c *Config) {
 			c.Judge = verdicts{func() (Verdict, error) {
-				time.Sleep(10 * time.Second)
+				elapse(10 * time.Second)
 				return Verdict{Headers: []string{"X-Tag: yes\r\n"}}, nil
 			}}
 		})
 		w.accept(mail{id: "q1", from: "binh@here.test", queued: append(one(store.QueueIn, "an@here.test", 0, 0), one(store.QueueIn, "x@far.test", 0, 0)...)})
-		time.Sleep(5 * time.Second)
+		elapse(5 * time.Second)
 		ref := refOf(w.entries()[1])
 		w.do(&storepb.Command{Op: &storepb.Command_QueueAdmin{QueueAdmin: &storepb.QueueAdmin{Refs: []*storepb.QueueRef{ref}, Action: uint32(store.ActionDelete)}}})
 		w.pass(time.Minute)
@@ -186,17 +186,17 @@ func TestHoldWinsOverTheChecksUnderWay(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		an := w.account("an@here.test")
 		w.start("a", func(c *Config) {
-			c.Judge = verdicts{func() (Verdict, error) { time.Sleep(10 * time.Second); return Verdict{}, nil }}
+			c.Judge = verdicts{func() (Verdict, error) { elapse(10 * time.Second); return Verdict{}, nil }}
 		})
 		w.accept(mail{id: "q1", from: "binh@here.test", queued: one(store.QueueIn, "an@here.test", 0, 0)})
-		time.Sleep(5 * time.Second)
+		elapse(5 * time.Second)
 		w.act(store.ActionHold)
 		w.pass(time.Hour)
 		if len(w.inbox(an)) != 0 || len(w.entries()) != 1 {
 			t.Errorf("held mail was delivered; there waits %v", w.entries())
 		}
 		w.act(store.ActionRelease)
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		if len(w.inbox(an)) != 1 {
 			t.Error("released mail was not delivered, or was checked again")
 		}

@@ -26,15 +26,15 @@ func (w *world) bulk(messages, recipients int) {
 func TestBulkRunDelaysNoOtherSender(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.sender.set(func(context.Context, *Message, *storepb.QueueEntry) Outcome {
-			time.Sleep(100 * time.Millisecond)
+			elapse(100 * time.Millisecond)
 			return Outcome{Result: store.AttemptDelivered}
 		})
 		w.bulk(20, 1000)
 		w.accept(mail{id: "behind", from: "an@here.test", queued: elsewhere("y@far.test")}) // due after all of these
 		w.start("a", func(c *Config) { c.InMemory, c.Jobs = 300, 20 })
-		time.Sleep(2 * time.Second)
+		elapse(2 * time.Second)
 		w.accept(mail{id: "new", from: "binh@here.test", queued: elsewhere("y@far.test")})
-		time.Sleep(2 * time.Second)
+		elapse(2 * time.Second)
 		if a, b, left := w.sender.copies("behind y@far.test"), w.sender.copies("new y@far.test"), len(w.entries()); a != 1 || b != 1 || left < 5000 {
 			t.Errorf("the others have %d and %d copies while %d wait", a, b, left)
 		}
@@ -92,7 +92,7 @@ func TestWhatHadNoRoomComesInOrderAsThereIs(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		for i := range 500 {
 			w.accept(mail{id: fmt.Sprint("q", i), from: []string{"bulk@here.test", "bulk2@here.test", "an@here.test"}[min(i%7, 2)%3], queued: elsewhere("x@far.test")})
-			time.Sleep(time.Millisecond)
+			elapse(time.Millisecond)
 		}
 		m := w.idle(40)
 		seen, last := 0, map[string]uint64{}
@@ -130,7 +130,7 @@ func TestEntriesThatAreNotDueAreNotInMemory(t *testing.T) {
 		if len(m.line.items) != 0 || m.looks.next.IsZero() || m.idle() != 5*time.Second {
 			t.Errorf("%d are in memory; the next is due at %s", len(m.line.items), m.looks.next)
 		}
-		time.Sleep(3 * time.Hour)
+		elapse(3 * time.Hour)
 		m.refill(context.Background())
 		if len(m.line.items) != 100 {
 			t.Errorf("when they are due %d are in memory", len(m.line.items))
