@@ -56,11 +56,11 @@ func processTree() (map[int][]int, error) {
 	return children, nil
 }
 
-// What statFields returns at which place; proc(5) counts from the process id, which is its field 1.
+// Where in what statFields returns a field of proc(5) stands, which counts the parent's id as its field 4.
 const (
-	statParent    = 4 - 4
-	statUserTime  = 14 - 4
-	statLastOfOur = 17 - 4
+	statParent   = 0  // field 4, ppid
+	statUserTime = 10 // field 14, utime; stime, cutime and cstime follow
+	statFieldsOf = 14
 )
 
 // statFields are the numbers of /proc/PID/stat from the parent's id to the time of the children.
@@ -71,10 +71,10 @@ func statFields(pid int) ([]int64, error) {
 	}
 	// The name in parentheses may hold anything, spaces and parentheses too; after it comes the state, a letter.
 	words := bytes.Fields(raw[bytes.LastIndexByte(raw, ')')+1:])
-	if len(words) < 2+statLastOfOur {
+	if len(words) < 1+statFieldsOf {
 		return nil, fmt.Errorf("%q is too short", raw)
 	}
-	numbers := make([]int64, 1+statLastOfOur)
+	numbers := make([]int64, statFieldsOf)
 	for i := range numbers {
 		if numbers[i], err = strconv.ParseInt(string(words[1+i]), 10, 64); err != nil {
 			return nil, err
