@@ -1,6 +1,8 @@
 package state
 
 import (
+	"strings"
+
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/storepb"
 )
@@ -81,7 +83,7 @@ func (q *queueChange) admin(e *storepb.QueueEntry, op *storepb.QueueAdmin, act a
 	}
 	event := &storepb.TraceEvent{Kind: act.kind, Address: e.Address, Text: op.Reason}
 	if op.Who != "" {
-		event.Text = op.Who + ": " + op.Reason
+		event.Text = strings.TrimSuffix(op.Who+": "+op.Reason, ": ")
 	}
 	if err := q.trace(m.QueueId, sub, event); err != nil {
 		return err

@@ -19,7 +19,7 @@ type lineEnds struct {
 }
 
 func newLineEnds(r io.Reader, repair bool) *lineEnds {
-	return &lineEnds{r: r, repair: repair, buf: make([]byte, 16<<10)}
+	return &lineEnds{r: r, repair: repair, buf: make([]byte, 16<<10), store: make([]byte, 0, 20<<10)}
 }
 
 // Read implements io.Reader.
@@ -47,10 +47,7 @@ func (l *lineEnds) take(raw []byte) {
 	out := l.store[:0]
 	for len(raw) > 0 && l.err == nil {
 		// The common case in one piece: no CR pending, and nothing special before the next line end.
-		i := bytes.IndexAny(raw, "\r\n\x00")
-		if i < 0 {
-			i = len(raw)
-		}
+		i := special(raw)
 		if i > 0 {
 			out = l.flushCR(out)
 			out = append(out, raw[:i]...)
@@ -79,6 +76,18 @@ func (l *lineEnds) take(raw []byte) {
 		l.last = out[len(out)-1]
 	}
 	l.store, l.out = out, out
+}
+
+// special is the index of the first byte that is not taken as it is, len(raw) for none. Three searches that each stop where the one before found
+// something are several times as fast as one for a set of bytes.
+func special(raw []byte) int {
+	n := len(raw)
+	for _, c := range []byte{'\n', '\r', 0} {
+		if i := bytes.IndexByte(raw[:n], c); i >= 0 {
+			n = i
+		}
+	}
+	return n
 }
 
 // flushCR ends a CR that no LF followed.
