@@ -104,9 +104,10 @@ type Config struct {
 
 	// Policy is asked for each decision, so that it can follow settings. Nil: the defaults.
 	Policy func() Policy
-	// Jobs at once; default 100. Of one destination; default 10.
-	Jobs           int
-	PerDestination int
+	// Jobs at once; default 100.
+	Jobs int
+	// PerDestination is how many of them may be for one destination; it is asked for again and again. Nil: 20.
+	PerDestination func() int
 	// InMemory is how many due entries are in memory at most; default 10,000.
 	InMemory int
 	// Attempt is how long one may take; default 30 min. Finish is how long the end waits for what is under way; default 10 s.
@@ -128,7 +129,9 @@ func (c Config) withDefaults() (Config, error) {
 		c.Policy = func() Policy { return Policy{} }
 	}
 	or(&c.Jobs, 100)
-	or(&c.PerDestination, 10)
+	if c.PerDestination == nil {
+		c.PerDestination = func() int { return 20 }
+	}
 	or(&c.InMemory, 10_000)
 	or(&c.Attempt, 30*time.Minute)
 	or(&c.Finish, 10*time.Second)

@@ -47,7 +47,7 @@ func New(cfg Config) (*Manager, error) {
 		return nil, err
 	}
 	m := &Manager{cfg: cfg, wake: make(chan struct{}, 1), cut: make(chan struct{}, 1), ended: make(chan jobEnd), accounts: map[store.AccountID]bool{},
-		line: newLineup(cfg.InMemory, cfg.PerDestination), looks: looker{gaps: map[uint64]state.DueEntry{}}, entered: map[string]bool{}}
+		line: newLineup(cfg.InMemory, cfg.PerDestination()), looks: looker{gaps: map[uint64]state.DueEntry{}}, entered: map[string]bool{}}
 	m.attempts = newBatcher(maxRefs, m.writeAttempts)
 	m.outcomes = newBatcher(maxRefs, m.writeOutcomes)
 	return m, nil

@@ -19,6 +19,7 @@ type jobEnd struct {
 
 // begin starts jobs, as long as there are any and they may.
 func (m *Manager) begin(ctx contexts) {
+	m.line.perDest = m.cfg.PerDestination()
 	for m.jobs < m.cfg.Jobs && m.cfg.Store.Ready() == nil {
 		m.running.Add(1) // before leaving is looked at: who leaves waits for what it may not have kept from beginning
 		j := m.nextJob()

@@ -64,7 +64,8 @@ func (n *node) openMailflow() (err error) {
 		return err
 	}
 	f.queue, err = queue.New(queue.Config{Self: store.ServerID(n.id.ID), Store: queueStore{n.replica}, Sender: &queue.Mail{Router: router, Client: f.client, Sign: n.sign, Protect: protection.Protect},
-		Resolver: queueResolver{n}, Judge: &f.checks, Cluster: workers{n}, Notices: queue.Notices{Hostname: n.cfg.Hostname, From: n.postmaster}, Policy: n.queuePolicy, Metrics: n.figures.queue, Logger: n.log})
+		Resolver: queueResolver{n}, Judge: &f.checks, Cluster: workers{n}, Notices: queue.Notices{Hostname: n.cfg.Hostname, From: n.postmaster}, Policy: n.queuePolicy,
+		PerDestination: func() int { return config.QueuePerDestination.From(n.directory.Lookup) }, Metrics: n.figures.queue, Logger: n.log})
 	if err != nil {
 		return err
 	}

@@ -53,6 +53,8 @@ var (
 
 	QueueMaxAge = durationSetting("queue.max_age", 5*day, time.Hour, 30*day,
 		"How long delivery is tried before a message is returned to its sender.")
+	QueuePerDestination = intSetting("queue.connections_per_destination", 20, 1, 200,
+		"Messages that each node sends to one domain at once. Fewer for a provider that complains.")
 	QueueWarnAfter = durationSetting("queue.warn_after", 4*time.Hour, 0, 30*day,
 		"How long a message waits before its sender is told that it is delayed. 0 switches it off.")
 
@@ -79,7 +81,7 @@ func Settings() []Setting {
 		AccountQuotaBytes.Setting, AccountQuotaMessages.Setting,
 		AuthArgon2Memory.Setting, AuthArgon2Passes.Setting, AuthSCRAMIterations.Setting, AuthMinPasswordLength.Setting,
 		AuthRememberLogins.Setting, AuthFreeFailures.Setting, AuthMaxDelay.Setting,
-		DeliveryQuotaGrace.Setting, DeliveryMTASTS.Setting, DeliveryDANE.Setting, QueueMaxAge.Setting, QueueWarnAfter.Setting, TraceKeepDays.Setting, DeliveryPlusSeparator.Setting,
+		DeliveryQuotaGrace.Setting, DeliveryMTASTS.Setting, DeliveryDANE.Setting, QueueMaxAge.Setting, QueuePerDestination.Setting, QueueWarnAfter.Setting, TraceKeepDays.Setting, DeliveryPlusSeparator.Setting,
 	}
 	slices.SortFunc(all, func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
 	return all

@@ -98,7 +98,7 @@ type Config struct {
 
 	// SpoolDir takes large bodies while they stream in, in files without names. Default: the system's temporary folder.
 	SpoolDir string
-	// InlineBytes is the longest encoded body that travels inside the command. Default 8 KiB, at most 64 KiB.
+	// InlineBytes is the longest encoded body that travels inside the command. Default 16 KiB, at most 64 KiB.
 	InlineBytes int64
 	// FreeBytes tells the free space of the node's disk. Nil: not watched.
 	FreeBytes func() (int64, error)
@@ -137,7 +137,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("replica: inline bodies of %d bytes, must be up to 64 KiB: %w", c.InlineBytes, store.ErrInvalid)
 	}
 	orDefault(&c.MaxVersion, state.CommandVersion)
-	orDefault(&c.InlineBytes, 8<<10)
+	orDefault(&c.InlineBytes, 16<<10)
 	orDefault(&c.MinFreeBytes, 256<<20)
 	orDefault(&c.MaxLag, 50_000)
 	orDefault(&c.ScrubBytesPerSecond, 8<<20)

@@ -6,7 +6,7 @@
 //	Propose   command ─► Log.Propose, the same bytes again while the outcome is unknown ─► committed: durable in the log of a majority
 //	          ─► state.Machine applies it on this node ─► the waiter gets the result, so a session sees its own write (B2)
 //	Upload    raw bytes ─► blob.Encoder (memory, then an unnamed file: nothing durable)
-//	          ─► up to 8 KiB encoded: inline in the command, durable with it
+//	          ─► up to 16 KiB encoded: inline in the command, durable with it
 //	          ─► longer: to the stores of all members at once, each durable when it acknowledges; Finish returns when a majority of the voters has (B1)
 //	split     STORE, EXPUNGE, MOVE of many messages ─► several commands of at most PartMessages each, since an applied one holds up all
 //	          others; a mailbox or account of very many is emptied so before it is removed

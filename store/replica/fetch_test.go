@@ -150,7 +150,7 @@ func TestRepairGoesOnBehindAFailure(t *testing.T) {
 	g.SetLimit(16)
 	for range bodies {
 		g.Go(func() error {
-			_, _, err := c.nodes[0].add(context.Background(), account, message(9_000))
+			_, _, err := c.nodes[0].add(context.Background(), account, message(17_000))
 			return err
 		})
 	}
