@@ -55,6 +55,8 @@ func storyLines(e admin.TraceEvent) []string {
 	switch {
 	case e.Sender != nil:
 		lines = acceptedLines(e)
+	case e.Kind == "resent" && e.Related != "":
+		add("the same message as %s, which was taken before: its trace tells the rest", e.Related)
 	case e.Related != "":
 		add("%s: the sender was told in message %s", e.Address, e.Related)
 	default:

@@ -26,7 +26,7 @@ type TraceEvent struct {
 	Peer       string       `json:"peer,omitempty"` // who answered
 	Code       uint32       `json:"code,omitempty"` // what
 	Attempt    uint32       `json:"attempt,omitempty"`
-	Related    string       `json:"related,omitempty"` // queue id of a notice
+	Related    string       `json:"related,omitempty"` // queue id of a notice, or of the first time that a message was sent
 	Sender     *string      `json:"sender,omitempty"`  // accepted: "" for the null sender
 	Bytes      int64        `json:"bytes,omitempty"`
 	Client     string       `json:"client,omitempty"`

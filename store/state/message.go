@@ -37,7 +37,11 @@ func (b *batch) addMessage(op *storepb.AddMessage) (*storepb.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if known != nil {
+	if known != nil && op.QueueId != known.QueueId {
+		// Those who get this copy find the second id in it, and with that id what was known of the message before.
+		if err := q.trace(op.QueueId, 0, &storepb.TraceEvent{Kind: "resent", Related: known.QueueId}); err != nil {
+			return nil, err
+		}
 		op.QueueId = known.QueueId
 	}
 	targets, queued := fresh(known, op)

@@ -269,6 +269,9 @@ func TestMessageSentAgainIsDeliveredOnce(t *testing.T) {
 	if res.QueueId != "q1" || len(res.Placed) != 2 {
 		t.Errorf("the third time, with further recipients, is answered %v", res)
 	}
+	if got := b.kinds("q3"); !slices.Equal(got, []string{"resent"}) {
+		t.Errorf("the id that the third copy bears leads to %v", got)
+	}
 	if a, bb, q := b.inbox(an).Messages, b.inbox(binh).Messages, b.queue().Remote; a != 1 || bb != 1 || q != 2 {
 		t.Errorf("an has %d, binh %d, the queue %d; want 1, 1, 2", a, bb, q)
 	}
