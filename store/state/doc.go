@@ -11,7 +11,7 @@
 // What may decide over a command: the command, the replicated keys, and the position with its members. Never: this node's bodies, its
 // clock, where a batch is cut. What is refused is refused on every node alike; an error of Apply stops the node.
 //
-// Files: a command family each (message, flags, expunge, copy, mailbox, directory, settings, body, server, clusterops, sweep); bounds.go
+// Files: a command family each (message, flags, expunge, copy, mailbox, directory, settings, body, server, clusterops, sweep, queue*, resend, trace, rules); bounds.go
 // has every bound on what a command may carry; results.go, inline.go, current.go, checkpoint.go and restore.go are the machine's parts;
 // check*.go verify every invariant.
 //
