@@ -138,7 +138,6 @@ func (c commandLine) accounts(d *devCluster) {
 		t.Errorf("the mail of a suspended account does not wait:\n%s", out)
 	}
 	c.good("", "account", "set", "chi@example.test", "--suspended=false")
-	c.good("", "queue", "retry", "--recipient", "chi@example.test")
 	await(t, "what waited while the account was suspended", func() bool {
 		return as[admin.Account](t, c.good("", "account", "show", "chi@example.test", "--json")).Messages == 1
 	})

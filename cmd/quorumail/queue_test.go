@@ -234,7 +234,7 @@ func TestQueueActions(t *testing.T) {
 	c.bad(exitFailed, "quorumail trace q3", "", "queue", "delete", "q3", "--yes")
 	trace := as[[]admin.Trace](t, c.good("", "trace", "q1", "--json"))
 	events := trace[0].Events
-	if last := events[len(events)-1]; last.Kind != "released" || last.Text != who()+": " {
+	if last := events[len(events)-1]; last.Kind != "released" || last.Text != who() {
 		t.Errorf("the trace ends with %+v", last)
 	}
 }
