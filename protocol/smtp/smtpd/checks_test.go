@@ -115,8 +115,12 @@ func TestVerdictsBecomeTheirReplies(t *testing.T) {
 					t.Errorf("targets %v", m.msg.Targets)
 				}
 				held := tt.queued == "held"
-				sameEntries(t, m.msg.Queued, &storepb.QueueEntry{Queue: 1, Address: "alias@example.test", Held: held},
-					&storepb.QueueEntry{Queue: 1, Address: "forward@example.test", Held: held})
+				why := m.msg.Origin.Checks
+				if why == "" {
+					t.Error("it is not said what the message waits for")
+				}
+				sameEntries(t, m.msg.Queued, &storepb.QueueEntry{Queue: 1, Address: "alias@example.test", Held: held, Reason: why},
+					&storepb.QueueEntry{Queue: 1, Address: "forward@example.test", Held: held, Reason: why})
 			})
 		}
 	}

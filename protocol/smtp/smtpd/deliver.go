@@ -116,7 +116,7 @@ func (s *session) place(m *incoming, up Body, summary []byte) (*placement, error
 	msg := &storepb.AddMessage{Summary: summary, QueueId: m.t.queueID, EnvelopeFrom: m.t.from.String(), Envelope: m.envelope(), ResendKey: m.resendKey(), Origin: s.origin(m)}
 	p := &placement{queueID: m.t.queueID, later: m.later}
 	if m.later {
-		msg.Queued = m.t.unjudged(m.held)
+		msg.Queued = m.t.unjudged(m.held, noted(m.checks))
 	} else {
 		sorted := s.sort(m)
 		msg.Targets, msg.Queued = sorted.targets, sorted.queued

@@ -1,6 +1,8 @@
 package smtpd
 
 import (
+	"strings"
+
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/state"
 	"github.com/quorumail/quorumail/store/storepb"
@@ -105,18 +107,22 @@ func (r recipient) entry(queue store.Queue, box state.Recipient) *storepb.QueueE
 	return e
 }
 
-// unjudged makes entries of the queue "in" of all recipients: their message is judged and sorted later.
-func (t *transaction) unjudged(held bool) []*storepb.QueueEntry {
+// unjudged makes entries of the queue "in" of all recipients: their message is judged and sorted later. why is shown to who asks what they wait for.
+func (t *transaction) unjudged(held bool, why string) []*storepb.QueueEntry {
 	var list []*storepb.QueueEntry
 	seen := map[string]bool{}
+	why = strings.ToValidUTF8(why[:min(len(why), maxWhyBytes)], "")
 	for _, r := range t.recipients {
 		if named := r.canonical(); !seen[named] {
 			seen[named] = true
-			list = append(list, &storepb.QueueEntry{Queue: uint32(store.QueueIn), Address: named, Orcpt: r.orcpt, Notify: r.notify, Held: held})
+			list = append(list, &storepb.QueueEntry{Queue: uint32(store.QueueIn), Address: named, Orcpt: r.orcpt, Notify: r.notify, Held: held, Reason: why})
 		}
 	}
 	return list
 }
+
+// maxWhyBytes bounds why a message waits, which each of its entries says.
+const maxWhyBytes = 100
 
 // maxCarriedBytes bounds what a message's recipients add to its command, of which state.MaxCommandBytes is the most, with room for the rest.
 const maxCarriedBytes = state.MaxCommandBytes * 3 / 4
@@ -135,7 +141,7 @@ func (r recipient) carried() int {
 			n += each + len(box.Address) + named + len(r.orcpt)
 		}
 	}
-	return max(n+each, 2*(each+named)+len(r.orcpt))
+	return max(n+each, 2*(each+named)+len(r.orcpt)+maxWhyBytes)
 }
 
 // count is how many targets and entries a RCPT may add; state.MaxTargets bounds them together.
