@@ -33,25 +33,22 @@ import (
 type mailflow struct {
 	queue   *queue.Manager
 	client  *remote.Client
-	dns     *route.DNS
 	reading sync.Mutex // one reads the rules and routes at a time, so that none puts back what another has read later
 	routes  atomic.Pointer[route.Table]
 	// noPassword are the domains whose routes have a password that cannot be opened.
 	noPassword atomic.Pointer[[]string]
 	checks     checks
-	stopped    chan struct{} // closed when the queue has ended
 }
 
 // openMailflow joins the queue to the state, to the DNS and to the network.
 func (n *node) openMailflow() (err error) {
 	f := &n.flow
-	f.stopped = make(chan struct{})
 	f.checks.trusted = func() []netip.Prefix { return config.SMTPTrustedNetworks.From(n.directory.Lookup) }
-	f.dns, err = route.New(route.Config{Servers: config.List(n.cfg.DNS.Servers), Validating: config.List(n.cfg.DNS.Validating), Logger: n.log, Metrics: n.figures.dns})
+	resolver, err := route.New(route.Config{Servers: config.List(n.cfg.DNS.Servers), Validating: config.List(n.cfg.DNS.Validating), Logger: n.log, Metrics: n.figures.dns})
 	if err != nil {
 		return err
 	}
-	router, err := route.NewRouter(route.RouterConfig{Resolver: f.dns, Table: n.routeTable, Self: n.self, Port: uint16(n.cfg.Delivery.Port)})
+	router, err := route.NewRouter(route.RouterConfig{Resolver: resolver, Table: n.routeTable, Self: n.self, Port: uint16(n.cfg.Delivery.Port)})
 	if err != nil {
 		return err
 	}
@@ -59,7 +56,7 @@ func (n *node) openMailflow() (err error) {
 	if err != nil {
 		return err
 	}
-	protection, err := n.protection(f.dns)
+	protection, err := n.protection(resolver)
 	if err != nil {
 		return err
 	}
@@ -121,7 +118,6 @@ func (s policyStore) Save(ctx context.Context, domain string, p route.KeptPolicy
 
 // runMailflow works on this node's queue until ctx ends.
 func (n *node) runMailflow(ctx context.Context) error {
-	defer close(n.flow.stopped)
 	defer n.flow.client.Close()
 	return n.flow.queue.Run(ctx)
 }
@@ -135,7 +131,8 @@ func (n *node) queuePolicy() queue.Policy {
 	return p
 }
 
-// readRules follows the replicated rules and routes. It is told where commands are applied, and reads them elsewhere.
+// readRules follows the replicated rules and routes. It runs where their changes are applied, before whoever made one hears that it holds: the next
+// message is judged by it. Others wait meanwhile, for some milliseconds with as many rules as there may be; such changes are rare.
 func (n *node) readRules() {
 	n.flow.reading.Lock()
 	defer n.flow.reading.Unlock()
