@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -61,15 +62,22 @@ func (c *devCluster) newLone(name string) *lone {
 
 // portMap gives each address a free port, the same each time.
 func portMap(t testing.TB) func(string) string {
-	known := map[string]string{}
+	known, taken := map[string]string{}, map[string]bool{}
 	return func(old string) string {
-		if known[old] == "" {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
+		for known[old] == "" {
+			// Below what the kernel gives to outgoing connections: none of those shall sit on it while the node is down.
+			address := fmt.Sprintf("127.0.0.1:%d", 20000+mathrand.IntN(10000))
+			if taken[address] {
+				continue
+			}
+			l, err := net.Listen("tcp", address)
 			if err != nil {
+				continue
+			}
+			known[old], taken[address] = address, true
+			if err := l.Close(); err != nil {
 				t.Fatal(err)
 			}
-			known[old] = l.Addr().String()
-			l.Close()
 		}
 		return known[old]
 	}

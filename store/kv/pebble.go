@@ -36,9 +36,6 @@ type PebbleConfig struct {
 	MaxOpenFiles int
 	// ReadOnly refuses changes. The folder must hold a store.
 	ReadOnly bool
-	// NoTableStats keeps Pebble from reading about its tables in the background, so that compactions know less of deletions. It is for
-	// tests that let Open fail: Pebble's goroutine outlives that and panics, which a process that ends because of it hardly notices.
-	NoTableStats bool
 	// OnFlushBegin is called before any memtable is flushed. An error stops the store: nothing is flushed. It runs under Pebble's
 	// lock: it must not use this store, and should take milliseconds.
 	OnFlushBegin func() error
@@ -105,6 +102,11 @@ func OpenPebble(config PebbleConfig) (_ Store, err error) {
 	}()
 	cache := pebble.NewCache(c.CacheBytes)
 	defer cache.Unref()
+	if !c.ReadOnly {
+		if err := replayLogs(c.Dir, s.options(c, cache)); err != nil {
+			return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, err)
+		}
+	}
 	db, err := openDB(c.Dir, s.options(c, cache))
 	if err != nil {
 		return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, err)
@@ -115,6 +117,17 @@ func OpenPebble(config PebbleConfig) (_ Store, err error) {
 		return nil, errors.Join(fmt.Errorf("open key-value store %s: %w", c.Dir, err), db.Close())
 	}
 	return s, nil
+}
+
+// replayLogs makes tables of what the logs hold, with nothing at work in the background. Where Pebble does this while goroutines of its own read
+// and compact tables already, and then meets damage, it frees what these use: they end the process by a panic before anybody has said what is wrong.
+func replayLogs(dir string, o *pebble.Options) error {
+	o.DisableTableStats, o.DisableAutomaticCompactions = true, true
+	db, err := openDB(dir, o)
+	if err != nil {
+		return err
+	}
+	return db.Close()
 }
 
 // openDB is pebble.Open, which panics over some damaged files. What it holds then, its lock among it, is held until the process ends: the
@@ -134,7 +147,7 @@ func IsCorrupt(err error) bool { return pebble.IsCorruptionError(err) }
 func (s *pebbleStore) options(c PebbleConfig, cache *pebble.Cache) *pebble.Options {
 	o := &pebble.Options{
 		FS: &sealingFS{FS: s.fs, dir: c.Dir}, Cache: cache, MemTableSize: c.MemTableBytes, MaxOpenFiles: c.MaxOpenFiles, ReadOnly: c.ReadOnly,
-		FormatMajorVersion: pebble.FormatNewest, DisableTableStats: c.NoTableStats,
+		FormatMajorVersion: pebble.FormatNewest,
 		Logger: pebbleLogger{logger: c.Logger, dir: c.Dir, fail: s.fs.Fail},
 		EventListener: &pebble.EventListener{
 			BackgroundError: s.fs.Fail,

@@ -133,7 +133,7 @@ func (m *Machine) removeOthers(current string) error {
 }
 
 func (m *Machine) openStore(name string) (kv.Store, error) {
-	c := kv.PebbleConfig{Dir: m.path(name), FS: m.cfg.FS, MemTableBytes: m.cfg.memTableBytes, NoTableStats: m.cfg.noTableStats, OnFlushBegin: m.syncBodies, Logger: m.cfg.Logger}
+	c := kv.PebbleConfig{Dir: m.path(name), FS: m.cfg.FS, MemTableBytes: m.cfg.memTableBytes, OnFlushBegin: m.syncBodies, Logger: m.cfg.Logger}
 	if m.cfg.OnFatal != nil {
 		c.OnFatal = func(err error) { m.cfg.OnFatal(explain(err)) }
 	}

@@ -69,7 +69,6 @@ type Config struct {
 	OnFatal func(error)  // must end the process
 
 	memTableBytes uint64 // of the store; 0: its default. Tests make it small, so that flushes come on their own
-	noTableStats  bool   // kv.PebbleConfig.NoTableStats: tests that damage files
 }
 
 // Machine is the replicated state on this node. Apply and Restore are called one at a time; everything else may be called at any time.

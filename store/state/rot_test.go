@@ -92,7 +92,7 @@ func readAll(fs *vfs.MemFS, blobs blob.Store) (index uint64, hash string, err er
 	}
 	done := make(chan answer, 1)
 	go func() {
-		m, err := Open(Config{Dir: "/state", FS: fs, Blobs: blobs, Self: "a", noTableStats: true, OnFatal: func(err error) {
+		m, err := Open(Config{Dir: "/state", FS: fs, Blobs: blobs, Self: "a", OnFatal: func(err error) {
 			stopped <- err
 			select {} // the end of the process
 		}})
