@@ -148,7 +148,7 @@ func (s *pebbleStore) options(c PebbleConfig, cache *pebble.Cache) *pebble.Optio
 	o := &pebble.Options{
 		FS: &sealingFS{FS: s.fs, dir: c.Dir}, Cache: cache, MemTableSize: c.MemTableBytes, MaxOpenFiles: c.MaxOpenFiles, ReadOnly: c.ReadOnly,
 		FormatMajorVersion: pebble.FormatNewest,
-		Logger: pebbleLogger{logger: c.Logger, dir: c.Dir, fail: s.fs.Fail},
+		Logger:             pebbleLogger{logger: c.Logger, dir: c.Dir, fail: s.fs.Fail},
 		EventListener: &pebble.EventListener{
 			BackgroundError: s.fs.Fail,
 			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.fs.Fail(fmt.Errorf("corrupt %s: %w", info.Path, info.Details)) },
