@@ -13,6 +13,9 @@ import (
 	"github.com/quorumail/quorumail/store/broken"
 )
 
+// wantsNews is the question of a node that can read more than the index: older programs ask with nothing.
+var wantsNews = []byte{1}
+
 // barrierTimeout bounds one round of the leader.
 const barrierTimeout = 2 * time.Second
 
@@ -102,19 +105,20 @@ func (n *Node) askBarrier() (uint64, error) {
 	defer cancel()
 	ctx, stop := until(ctx, changed) // the old leader may never answer
 	defer stop()
-	res, err := n.Call(ctx, ServerID(id), "barrier", nil)
+	res, err := n.Call(ctx, ServerID(id), "barrier", wantsNews)
 	if err != nil {
 		return 0, err
 	}
-	if len(res) != 8 {
+	if len(res) != 8 && len(res) != commitNewsBytes {
 		return 0, errors.New("the leader's answer to a read barrier is no index")
 	}
+	n.hearNews(ServerID(id), res)
 	return binary.BigEndian.Uint64(res), nil
 }
 
 // handleBarrier notes term and commit index, and only then makes sure, with a majority, that no later term had begun. So whatever
 // leader there may have been meanwhile was elected after the index was noted.
-func (n *Node) handleBarrier(ctx context.Context, _ ServerID, _ []byte) ([]byte, error) {
+func (n *Node) handleBarrier(ctx context.Context, _ ServerID, req []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, barrierTimeout)
 	defer cancel()
 	term := n.raft.CurrentTerm()
@@ -131,6 +135,11 @@ func (n *Node) handleBarrier(ctx context.Context, _ ServerID, _ []byte) ([]byte,
 	if !broken.On(broken.BarrierAlone) {
 		if err := n.confirmTerm(ctx, term); err != nil {
 			return nil, err
+		}
+	}
+	if len(req) > 0 {
+		if news := n.encodeNews(index, term); news != nil {
+			return news, nil
 		}
 	}
 	return binary.BigEndian.AppendUint64(nil, index), nil

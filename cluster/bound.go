@@ -16,7 +16,51 @@ import (
 // boundTransport sends Raft's messages to a server id, not to whoever answers at its address: hashicorp/raft counts each answer as that of
 // the server it meant, and another node there would acknowledge and vote in its place (B5). The id travels in front of the address, so
 // Raft's pool of connections keeps them apart too. What Raft tells of addresses, such as the leader's, stays as it is.
-type boundTransport struct{ *raft.NetworkTransport }
+//
+// Besides, it can bring Raft a request of this node's own, between those of the others.
+type boundTransport struct {
+	*raft.NetworkTransport
+	requests chan raft.RPC // what Raft consumes
+}
+
+func newBoundTransport(c *raft.NetworkTransportConfig, done <-chan struct{}) boundTransport {
+	t := boundTransport{raft.NewNetworkTransportWithConfig(c), make(chan raft.RPC)}
+	go t.pass(done)
+	return t
+}
+
+// pass gives Raft the requests of the others.
+func (t boundTransport) pass(done <-chan struct{}) {
+	for {
+		select {
+		case rpc := <-t.NetworkTransport.Consumer():
+			select {
+			case t.requests <- rpc:
+			case <-done:
+				return
+			}
+		case <-done:
+			return
+		}
+	}
+}
+
+// Consumer implements raft.Transport.
+func (t boundTransport) Consumer() <-chan raft.RPC { return t.requests }
+
+// inject brings Raft a request and waits until it has dealt with it.
+func (t boundTransport) inject(done <-chan struct{}, request any) {
+	answer := make(chan raft.RPCResponse, 1)
+	select {
+	case t.requests <- raft.RPC{Command: request, RespChan: answer}:
+	case <-done:
+		return
+	}
+	select {
+	case <-answer:
+	case <-done:
+	}
+}
 
 const boundSeparator = "@"
 

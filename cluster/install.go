@@ -194,6 +194,7 @@ func (n *Node) install(index, term uint64, r io.Reader) error {
 type entries struct {
 	*raftlog.Log
 	installs *installs
+	written  func() // entries were
 	fatal    func(error)
 }
 
@@ -205,6 +206,7 @@ func (s entries) StoreLogs(logs []*raft.Log) error {
 	if err := s.Log.StoreLogs(logs); err != nil {
 		return err
 	}
+	s.written()
 	if !s.installs.on.Load() {
 		return nil
 	}

@@ -37,7 +37,7 @@ func newHalf(t *testing.T, fs *vfs.MemFS, m *notes) *half {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = h.log.Close() })
-	h.logs = entries{h.log, h.installs, h.cfg.OnFatal}
+	h.logs = entries{h.log, h.installs, func() {}, h.cfg.OnFatal}
 	h.cfg.Port = nil
 	return h
 }

@@ -67,6 +67,7 @@ type Node struct {
 	own      pending // proposals of its own
 	served   pending // proposals that others hand to this node as the leader
 	barrier  barrierRound
+	news     newsDesk
 
 	mu       sync.Mutex
 	callers  map[ServerID]*transport.Caller                                                  // guarded by mu
@@ -85,7 +86,7 @@ type Node struct {
 // Open opens the log and starts taking part.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
 	setDefaults(&cfg)
-	n := &Node{cfg: cfg, applied: newWaiter(), callers: map[ServerID]*transport.Caller{}, leaderChange: make(chan struct{}),
+	n := &Node{cfg: cfg, applied: newWaiter(), callers: map[ServerID]*transport.Caller{}, leaderChange: make(chan struct{}), news: newsDesk{wake: make(chan struct{}, 1)},
 		handlers: map[string]func(context.Context, ServerID, []byte) ([]byte, error){}, streams: map[string]func(context.Context, ServerID, net.Conn){}, follows: map[ServerID]followed{}}
 	n.own.max, n.own.maxBytes = cfg.MaxPending, cfg.MaxPendingBytes
 	n.served.max, n.served.maxBytes = cfg.MaxPending, cfg.MaxPendingBytes
@@ -100,7 +101,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if n.log, err = raftlog.Open(ctx, raftlog.Config{Dir: dir, Kind: cfg.LogStore, OnFatal: n.fatal, Logger: cfg.Logger, FS: cfg.FS, SegmentBytes: cfg.SegmentBytes}); err != nil {
 		return nil, err
 	}
-	n.logs = entries{n.log, n.installs, n.fatal}
+	n.logs = entries{n.log, n.installs, n.news.stir, n.fatal}
 	if err := n.checkLog(); err != nil {
 		n.log.Close()
 		return nil, err
@@ -117,7 +118,8 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.serveCalls()
-	n.wg.Add(3)
+	n.wg.Add(4)
+	go func() { defer n.wg.Done(); n.followNews() }()
 	go func() { defer n.wg.Done(); n.followLeader() }()
 	go func() { defer n.wg.Done(); n.boundLog() }()
 	go func() { defer n.wg.Done(); n.log.Scrub(n.ctx, 24*time.Hour, scrubBytesPerSecond) }()
@@ -155,7 +157,7 @@ func setDefaults(cfg *Config) {
 func (n *Node) startRaft(dir string) error {
 	logger := hclog.New(&hclog.LoggerOptions{Name: "raft", Level: hclog.Warn, Output: slogWriter{n.cfg.Logger}, DisableTime: true})
 	layer := newStreamLayer(n)
-	n.trans = boundTransport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: layer, MaxPool: 4, Timeout: 5 * time.Second, MaxRPCsInFlight: 1, Logger: logger})}
+	n.trans = newBoundTransport(&raft.NetworkTransportConfig{Stream: layer, MaxPool: 4, Timeout: 5 * time.Second, MaxRPCsInFlight: 1, Logger: logger}, n.ctx.Done())
 	rc := raft.DefaultConfig()
 	rc.LocalID = raft.ServerID(n.cfg.ID)
 	rc.Logger = logger

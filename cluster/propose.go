@@ -101,7 +101,8 @@ func (n *Node) proposeOnce(ctx context.Context, cmd []byte, changed <-chan struc
 		return false, errNoLeader
 	}
 	if ServerID(id) == n.cfg.ID {
-		return n.apply(ctx, cmd)
+		_, maybe, err = n.apply(ctx, cmd)
+		return maybe, err
 	}
 	ctx, cancel := until(ctx, changed)
 	defer cancel()
@@ -109,7 +110,11 @@ func (n *Node) proposeOnce(ctx context.Context, cmd []byte, changed <-chan struc
 	if err != nil {
 		return sent, err
 	}
-	return readVerdict(res)
+	maybe, err = readVerdict(res)
+	if err == nil {
+		n.hearNews(ServerID(id), res[1:])
+	}
+	return maybe, err
 }
 
 // until is ctx, which ends also when ch is closed.
@@ -133,7 +138,7 @@ var (
 
 // The first byte of the answer to "propose"; a text follows.
 const (
-	verdictCommitted = 0
+	verdictCommitted = 0 // what follows is news of the entry's index and term
 	verdictRefused   = 1 // certainly not appended, and never will be
 	verdictUnknown   = 2
 )
@@ -151,19 +156,27 @@ func readVerdict(res []byte) (maybe bool, err error) {
 	return true, fmt.Errorf("the leader does not know: %s", res[1:])
 }
 
-// apply gives cmd to this node's own Raft and waits for its word.
-func (n *Node) apply(ctx context.Context, cmd []byte) (maybe bool, err error) {
-	done := make(chan error, 1)
+// apply gives cmd to this node's own Raft and waits for its word. Without an error, index is where it stands.
+func (n *Node) apply(ctx context.Context, cmd []byte) (index uint64, maybe bool, err error) {
+	type word struct {
+		index uint64
+		err   error
+	}
+	done := make(chan word, 1)
 	// It ends with Raft's word: at once where this node does not lead, and when it loses the lead. Only a Raft that was shut down may
 	// owe it for what it held then.
-	go func() { done <- n.raft.Apply(cmd, enqueueTimeout).Error() }()
+	go func() {
+		f := n.raft.Apply(cmd, enqueueTimeout)
+		err := f.Error()
+		done <- word{f.Index(), err}
+	}()
 	select {
-	case err = <-done:
-		return appended(err), err
+	case w := <-done:
+		return w.index, appended(w.err), w.err
 	case <-ctx.Done():
-		return true, ctx.Err()
+		return 0, true, ctx.Err()
 	case <-n.ctx.Done():
-		return true, errStopping
+		return 0, true, errStopping
 	}
 }
 
@@ -189,10 +202,10 @@ func (n *Node) handlePropose(ctx context.Context, _ ServerID, cmd []byte) ([]byt
 	ctx, cancel := context.WithTimeout(ctx, forwardTimeout)
 	defer cancel()
 	// The frame's memory is the command's own: nobody else writes there.
-	maybe, err := n.apply(ctx, cmd)
+	index, maybe, err := n.apply(ctx, cmd)
 	switch {
 	case err == nil:
-		return []byte{verdictCommitted}, nil
+		return append([]byte{verdictCommitted}, n.encodeNews(index, 0)...), nil
 	case maybe:
 		return verdict(verdictUnknown, err), nil
 	}
