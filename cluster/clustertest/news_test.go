@@ -38,7 +38,7 @@ func TestLoneClientWaitsForTheNetworkOnly(t *testing.T) {
 			proposed := time.Since(begin)
 			_, there := c.running(c.member(leader))
 			_, here := c.running(c.member(writer))
-			time.Sleep(3 * delay)
+			time.Sleep(3 * delay) // of the bubble's time
 			if at, want := here.Position().Index, there.Position().Index; at < want {
 				t.Errorf("%v after its command was committed, %s is at entry %d, and the leader at %d", 3*delay, writer, at, want)
 			}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -230,5 +231,26 @@ func TestMetricsCount(t *testing.T) {
 	}
 	if m := s.Metrics(); m.Flushes == 0 || m.DiskBytes == 0 || m.BytesWritten == 0 || m.TablesOnDisk == 0 {
 		t.Errorf("metrics %+v", m)
+	}
+}
+
+// A store whose logs cannot become tables, since the disk is full, says so when it is opened.
+func TestOpenOnAFullDiskIsAnError(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, kv.PebbleConfig{FS: mem})
+	if err := set(s, "a", "1", true); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	full := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileWrite && filepath.Ext(op.Path) == ".sst" {
+			return syscall.ENOSPC
+		}
+		return nil
+	}))
+	if s, err := kv.OpenPebble(kv.PebbleConfig{FS: full, Dir: "/data/state"}); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("opened %v, %v", s, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -73,72 +74,86 @@ type pebbleStore struct {
 	db       *pebble.DB
 	fs       *durable.FailStop
 	readOnly bool
+	opening  *opening
 	stalls   atomic.Int64
 }
 
 // OpenPebble opens the store in a folder, or makes one there. A damaged store is an error that IsCorrupt recognises.
-func OpenPebble(config PebbleConfig) (_ Store, err error) {
+func OpenPebble(config PebbleConfig) (Store, error) {
 	c := config.withDefaults()
 	if !c.ReadOnly {
 		if err := (durable.Disk{FS: c.FS}).MkdirAll(c.Dir, 0o700); err != nil {
 			return nil, err
 		}
 	}
-	var opened atomic.Bool // before that, errors are returned, and stop nobody
-	s := &pebbleStore{readOnly: c.ReadOnly}
+	s := &pebbleStore{readOnly: c.ReadOnly, opening: &opening{}}
 	s.fs = durable.NewFailStop(durable.Markers{FS: c.FS}, c.Dir, func(err error) {
-		if opened.Load() {
+		if s.opening.over() { // before that, errors are returned, and stop nobody
 			c.OnFatal(fmt.Errorf("key-value store %s: %w", c.Dir, err))
 		}
 	})
 	if err := checkManifest(c.FS, c.Dir); err != nil {
 		return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, err)
 	}
-	defer func() {
-		// Pebble panics at some damage, and when it cannot fsync a folder. What it found before says more.
-		if p := recover(); p != nil {
-			err = errors.Join(fmt.Errorf("open key-value store %s: Pebble gave up: %v", c.Dir, p), s.fs.Err())
-		}
-	}()
 	cache := pebble.NewCache(c.CacheBytes)
 	defer cache.Unref()
 	if !c.ReadOnly {
-		if err := replayLogs(c.Dir, s.options(c, cache)); err != nil {
+		if err := s.replayLogs(c.Dir, s.options(c, cache)); err != nil {
 			return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, err)
 		}
 	}
-	db, err := openDB(c.Dir, s.options(c, cache))
+	db, err := s.openDB(c.Dir, s.options(c, cache))
 	if err != nil {
 		return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, err)
 	}
-	opened.Store(true)
 	s.db = db
-	if err := s.fs.Err(); err != nil {
+	if err := s.opening.end(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open key-value store %s: %w", c.Dir, err), db.Close())
+	}
+	if err := s.fs.Err(); err != nil {
+		return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, err) // Close would wait for what is tried for ever
 	}
 	return s, nil
 }
 
 // replayLogs makes tables of what the logs hold, with nothing at work in the background. Where Pebble does this while goroutines of its own read
 // and compact tables already, and then meets damage, it frees what these use: they end the process by a panic before anybody has said what is wrong.
-func replayLogs(dir string, o *pebble.Options) error {
+func (s *pebbleStore) replayLogs(dir string, o *pebble.Options) error {
+	if there, err := pebble.Peek(dir, o.FS); err != nil || !there.Exists {
+		return err
+	}
 	o.DisableTableStats, o.DisableAutomaticCompactions = true, true
-	db, err := openDB(dir, o)
+	db, err := s.openDB(dir, o)
 	if err != nil {
 		return err
 	}
 	return db.Close()
 }
 
-// openDB is pebble.Open, which panics over some damaged files. What it holds then, its lock among it, is held until the process ends: the
-// folder cannot be opened again before.
-func openDB(dir string, o *pebble.Options) (db *pebble.DB, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("panic over its files (%v): %w", r, pebble.ErrCorruption)
-		}
+// openDB is pebble.Open, which panics over some damaged files, and tries for ever to flush to a disk that is full or broken. What it holds then,
+// its lock among it, is held until the process ends: the folder cannot be opened again before, and a goroutine may wait for ever.
+func (s *pebbleStore) openDB(dir string, o *pebble.Options) (*pebble.DB, error) {
+	type outcome struct {
+		db  *pebble.DB
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				// What was found before says more.
+				done <- outcome{err: errors.Join(fmt.Errorf("panic over its files (%v): %w", r, pebble.ErrCorruption), s.fs.Err())}
+			}
+		}()
+		db, err := pebble.Open(dir, o)
+		done <- outcome{db, err}
 	}()
-	return pebble.Open(dir, o)
+	select {
+	case out := <-done:
+		return out.db, out.err
+	case <-s.fs.Failed():
+		return nil, s.fs.Err()
+	}
 }
 
 // IsCorrupt tells whether an error says that a store's files are damaged.
@@ -150,8 +165,8 @@ func (s *pebbleStore) options(c PebbleConfig, cache *pebble.Cache) *pebble.Optio
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             pebbleLogger{logger: c.Logger, dir: c.Dir, fail: s.fs.Fail},
 		EventListener: &pebble.EventListener{
-			BackgroundError: s.fs.Fail,
-			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.fs.Fail(fmt.Errorf("corrupt %s: %w", info.Path, info.Details)) },
+			BackgroundError: s.found,
+			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.found(fmt.Errorf("corrupt %s: %w", info.Path, info.Details)) },
 			FlushBegin:      func(pebble.FlushInfo) { s.beforeFlush(c.OnFlushBegin) },
 			WriteStallBegin: func(pebble.WriteStallBeginInfo) { s.stalls.Add(1) },
 		},
@@ -164,8 +179,51 @@ func (s *pebbleStore) options(c PebbleConfig, cache *pebble.Cache) *pebble.Optio
 	return o
 }
 
+// opening keeps what Pebble's goroutines find wrong while pebble.Open runs. To stop the file system then would let Open fail under them, and
+// they panic over what it has freed.
+type opening struct {
+	mu    sync.Mutex
+	ended bool  // guarded by mu
+	err   error // guarded by mu
+}
+
+// keep takes the error, unless Open has ended.
+func (o *opening) keep(err error) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.ended {
+		o.err = errors.Join(o.err, err)
+	}
+	return !o.ended
+}
+
+// end is what was found; from now on nothing is kept.
+func (o *opening) end() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ended = true
+	return o.err
+}
+
+// over tells whether Open has ended.
+func (o *opening) over() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ended
+}
+
+// found is called by whichever goroutine met something that cannot be mended. What the disk refuses stops the file system by itself.
+func (s *pebbleStore) found(err error) {
+	if !s.opening.keep(err) {
+		s.fs.Fail(err)
+	}
+}
+
 // beforeFlush runs the caller's hook. Pebble cannot be told not to flush; the stopped file system tells it.
 func (s *pebbleStore) beforeFlush(hook func() error) {
+	if s.fs.Err() != nil && !s.opening.over() {
+		select {} // openDB has told it, and Pebble would try again and again, as fast as it can
+	}
 	if hook == nil {
 		return
 	}
