@@ -51,8 +51,11 @@ func (p *Protection) dane(ctx context.Context, plan route.Plan, r *remote.Route)
 			continue
 		}
 		host := r.Hosts[i]
-		if len(records) > 0 {
+		switch {
+		case route.CanVerifyDANE(records):
 			p.pin(&host, records, plan.MXDomain)
+		case len(records) > 0: // RFC 7672 §2.2: whoever is there, the domain does mean TLS
+			host.TLS = max(r.TLS, remote.TLSEncrypt)
 		}
 		kept = append(kept, host)
 	}

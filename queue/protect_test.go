@@ -75,6 +75,23 @@ func TestTLSARecordsPinAHost(t *testing.T) {
 	}
 }
 
+// RFC 7672 §2.2: records that say nothing here still mean TLS, and no less of it than the route wants.
+func TestUnusableTLSARecordsMeanTLS(t *testing.T) {
+	zone := routetest.New(fmt.Sprintf("_25._tcp.mx1.example.test. 60 IN TLSA 1 1 1 %064x", 7))
+	zone.Secure(routetest.All)
+	p := &Protection{Resolver: routetest.Resolver(t, zone)}
+	for wanted, got := range map[remote.TLSPolicy]remote.TLSPolicy{remote.TLSDefault: remote.TLSEncrypt, remote.TLSMay: remote.TLSEncrypt, remote.TLSVerify: remote.TLSVerify} {
+		plan, r := twoHosts(true)
+		r.TLS = wanted
+		if err := p.Protect(context.Background(), plan, &r); err != nil {
+			t.Fatal(err)
+		}
+		if h := r.Hosts[0]; h.TLS != got || h.VerifyPeer != nil {
+			t.Errorf("with a route of TLS policy %d: %+v", wanted, h)
+		}
+	}
+}
+
 // RFC 7672 §2.1.2: without an answer about TLSA records a host cannot be used; the others can.
 func TestHostWithoutAnAnswerAboutTLSAIsLeftOut(t *testing.T) {
 	zone := routetest.New("mx2.example.test. 60 IN A 192.0.2.1")

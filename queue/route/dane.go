@@ -21,8 +21,7 @@ const (
 )
 
 var (
-	// ErrDANEUnusable: there are records, and none that says something here. RFC 7672 §2.2: the connection must be encrypted all the same,
-	// whoever is there.
+	// ErrDANEUnusable: there is no record that says something here: see [CanVerifyDANE].
 	ErrDANEUnusable = errors.New("no TLSA record can be used")
 	// ErrDANEMismatch: this is not the host that the records speak of. No mail may go there.
 	ErrDANEMismatch = errors.New("the certificate is none of those that the TLSA records name")
@@ -44,6 +43,10 @@ func TLSARecords(ctx context.Context, r Resolver, h Host) ([]TLSA, error) {
 	}
 	return answer.Records, nil
 }
+
+// CanVerifyDANE says whether any of the records can be used. If none can, and there are some, the connection must be encrypted all the same,
+// whoever is there (RFC 7672 §2.2).
+func CanVerifyDANE(records []TLSA) bool { return slices.ContainsFunc(records, TLSA.usable) }
 
 // VerifyDANE says whether a TLSA record vouches for a host: chain is what the host sent, its own certificate first, and names are those that
 // DANE-TA certificates may have, the host's and the MXDomain of its [Plan] (RFC 7672 §3.2.2). The error wraps [ErrDANEUnusable] or
