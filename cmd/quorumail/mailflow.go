@@ -23,6 +23,8 @@ import (
 	"github.com/quorumail/quorumail/queue"
 	"github.com/quorumail/quorumail/queue/remote"
 	"github.com/quorumail/quorumail/queue/route"
+	"github.com/quorumail/quorumail/queue/route/dns"
+	"github.com/quorumail/quorumail/queue/route/tlspolicy"
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/replica"
 	"github.com/quorumail/quorumail/store/state"
@@ -44,7 +46,7 @@ type mailflow struct {
 func (n *node) openMailflow() (err error) {
 	f := &n.flow
 	f.checks.trusted = func() []netip.Prefix { return config.SMTPTrustedNetworks.From(n.directory.Lookup) }
-	resolver, err := route.New(route.Config{Servers: config.List(n.cfg.DNS.Servers), Validating: config.List(n.cfg.DNS.Validating), Logger: n.log, Metrics: n.figures.dns})
+	resolver, err := dns.New(dns.Config{Servers: config.List(n.cfg.DNS.Servers), Validating: config.List(n.cfg.DNS.Validating), Logger: n.log, Metrics: n.figures.dns})
 	if err != nil {
 		return err
 	}
@@ -75,8 +77,8 @@ func (n *node) openMailflow() (err error) {
 }
 
 // protection is what the domains' own word of TLS is worth.
-func (n *node) protection(resolver route.Resolver) (*queue.Protection, error) {
-	sts, err := route.NewSTS(route.STSConfig{Resolver: resolver, Store: policyStore{n.replica}, Logger: n.log})
+func (n *node) protection(resolver dns.Resolver) (*queue.Protection, error) {
+	sts, err := tlspolicy.NewSTS(tlspolicy.STSConfig{Resolver: resolver, Store: policyStore{n.replica}, Logger: n.log})
 	if err != nil {
 		return nil, err
 	}
@@ -90,8 +92,8 @@ type policyStore struct{ *replica.Replica }
 
 func policyName(domain string) string { return "mta-sts/" + domain }
 
-// Load implements route.PolicyStore.
-func (s policyStore) Load(_ context.Context, domain string) (p route.KeptPolicy, found bool, err error) {
+// Load implements tlspolicy.Store.
+func (s policyStore) Load(_ context.Context, domain string) (p tlspolicy.Kept, found bool, err error) {
 	v := s.View()
 	defer v.Close()
 	raw, err := v.Secret(policyName(domain))
@@ -104,8 +106,8 @@ func (s policyStore) Load(_ context.Context, domain string) (p route.KeptPolicy,
 	return p, err == nil, err
 }
 
-// Save implements route.PolicyStore.
-func (s policyStore) Save(ctx context.Context, domain string, p route.KeptPolicy) error {
+// Save implements tlspolicy.Store.
+func (s policyStore) Save(ctx context.Context, domain string, p tlspolicy.Kept) error {
 	raw, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("write the policy of %s: %w", domain, err)

@@ -1,4 +1,4 @@
-package route
+package dns
 
 import (
 	"context"
@@ -8,13 +8,13 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
 )
 
 // NoFile as a path in [Config] says that there is no such file to read.
 const NoFile = "none"
 
-// Config is what a [DNS] needs. The zero value asks as the rest of the machine does.
+// Config is what a [Client] needs. The zero value asks as the rest of the machine does.
 type Config struct {
 	Servers    []string // "192.0.2.1", "[2001:db8::1]:5353"; port 53 if none is given. Empty: those of ResolvConf.
 	ResolvConf string   // read when Servers is empty, and again when it changes; default /etc/resolv.conf, or NoFile
@@ -42,7 +42,7 @@ type Config struct {
 // same ID and the same question section.
 type Transport interface {
 	// Exchange ends, at the latest, when ctx does; ctx has a deadline. tcp asks for a transport that does not truncate.
-	Exchange(ctx context.Context, server netip.AddrPort, query *dns.Msg, tcp bool) (*dns.Msg, error)
+	Exchange(ctx context.Context, server netip.AddrPort, query *miekg.Msg, tcp bool) (*miekg.Msg, error)
 }
 
 const (
@@ -79,11 +79,11 @@ func orElse[T comparable](value *T, otherwise T) {
 func (c Config) validate() error {
 	switch {
 	case c.Timeout < 0, c.Attempts < 0, c.CacheEntries < 0, c.MinTTL < 0, c.MaxTTL < 0, c.MaxNegativeTTL < 0:
-		return errors.New("route: a negative limit")
+		return errors.New("dns: a negative limit")
 	case c.MinTTL > c.MaxTTL:
-		return fmt.Errorf("route: MinTTL %v is more than MaxTTL %v", c.MinTTL, c.MaxTTL)
+		return fmt.Errorf("dns: MinTTL %v is more than MaxTTL %v", c.MinTTL, c.MaxTTL)
 	case len(c.Servers) == 0 && c.ResolvConf == NoFile:
-		return errors.New("route: neither Servers nor ResolvConf")
+		return errors.New("dns: neither Servers nor ResolvConf")
 	}
 	return nil
 }
@@ -95,7 +95,7 @@ func parseServer(s string) (netip.AddrPort, error) {
 	}
 	server, err := netip.ParseAddrPort(s)
 	if err != nil || server.Port() == 0 {
-		return netip.AddrPort{}, fmt.Errorf("route: DNS server %q, expected an address with or without a port", s)
+		return netip.AddrPort{}, fmt.Errorf("dns: server %q, expected an address with or without a port", s)
 	}
 	return server, nil
 }

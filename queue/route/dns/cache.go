@@ -1,11 +1,11 @@
-package route
+package dns
 
 import (
 	"container/list"
 	"sync"
 	"time"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
 )
 
 // maxCachedBytes bounds one kept answer, as it is on the wire. Larger ones are rare, and are asked for each time.
@@ -67,7 +67,7 @@ func (c *cache) drop(e *list.Element) {
 }
 
 // keep puts an answer into the cache for as long as it may stay there.
-func (d *DNS) keep(q question, r result) {
+func (d *Client) keep(q question, r result) {
 	ttl := min(max(r.ttl, d.cfg.MinTTL), d.cfg.MaxTTL)
 	if r.absent != nil {
 		ttl = min(r.ttl, d.cfg.MaxNegativeTTL)
@@ -88,9 +88,9 @@ func lifetime(ttl uint32) time.Duration {
 
 // negativeTTL says how long an absence may be remembered. RFC 2308 §5: the lesser of the SOA's own TTL and its MINIMUM; without an SOA, not
 // at all.
-func negativeTTL(m *dns.Msg) time.Duration {
+func negativeTTL(m *miekg.Msg) time.Duration {
 	for _, rr := range m.Ns {
-		if soa, ok := rr.(*dns.SOA); ok {
+		if soa, ok := rr.(*miekg.SOA); ok {
 			return min(lifetime(soa.Hdr.Ttl), lifetime(soa.Minttl))
 		}
 	}

@@ -1,6 +1,7 @@
-package route
+package tlspolicy
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -8,12 +9,15 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/quorumail/quorumail/queue/route/dns"
+	"github.com/quorumail/quorumail/queue/route/flight"
 )
 
 // STS knows the MTA-STS policies of domains (RFC 8461). It may be used by many goroutines.
 type STS struct {
 	cfg     STSConfig
-	flights flights[string, STSPolicy]
+	flights flight.Group[string, STSPolicy]
 
 	mu     sync.Mutex
 	failed map[string]failedFetch // by domain; guarded by mu. Invariant: at most maxFailedFetches.
@@ -21,8 +25,8 @@ type STS struct {
 
 // STSConfig is what an [STS] needs.
 type STSConfig struct {
-	Resolver Resolver    // required
-	Store    PolicyStore // required
+	Resolver dns.Resolver // required
+	Store    Store        // required
 	Logger   *slog.Logger
 	Now      func() time.Time // default time.Now
 
@@ -30,17 +34,17 @@ type STSConfig struct {
 	Port    uint16         // of those hosts; default 443
 }
 
-// PolicyStore keeps policies, for as long as they hold or longer. What it keeps protects domains whose policy an attacker hides, so it should
+// Store keeps policies, for as long as they hold or longer. What it keeps protects domains whose policy an attacker hides, so it should
 // outlast this process and be the same on all nodes.
-type PolicyStore interface {
+type Store interface {
 	// Load finds the policy of a domain (A-labels); false if there is none.
-	Load(ctx context.Context, domain string) (KeptPolicy, bool, error)
+	Load(ctx context.Context, domain string) (Kept, bool, error)
 	// Save puts it in place of any other.
-	Save(ctx context.Context, domain string, p KeptPolicy) error
+	Save(ctx context.Context, domain string, p Kept) error
 }
 
-// KeptPolicy is a policy and where it came from.
-type KeptPolicy struct {
+// Kept is a policy and where it came from.
+type Kept struct {
 	ID      string // as the TXT record had it
 	Policy  STSPolicy
 	Fetched time.Time
@@ -63,10 +67,9 @@ const (
 // NewSTS makes an STS.
 func NewSTS(cfg STSConfig) (*STS, error) {
 	if cfg.Resolver == nil || cfg.Store == nil {
-		return nil, errors.New("route: MTA-STS needs a Resolver and a Store")
+		return nil, errors.New("tlspolicy: MTA-STS needs a Resolver and a Store")
 	}
-	orElse(&cfg.Logger, slog.New(slog.DiscardHandler))
-	orElse(&cfg.Port, 443)
+	cfg.Logger, cfg.Port = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)), cmp.Or(cfg.Port, 443)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -80,7 +83,7 @@ func (s *STS) Policy(ctx context.Context, domain string) (STSPolicy, error) {
 	if err != nil || isLiteral(domain) {
 		return STSPolicy{Mode: STSNone}, nil
 	}
-	return s.flights.do(ctx, domain, func() (STSPolicy, error) { return s.policy(ctx, domain) })
+	return s.flights.Do(ctx, domain, func() (STSPolicy, error) { return s.policy(ctx, domain) })
 }
 
 // policy: RFC 8461 §5.1. Neither a record nor a file that cannot be had makes a kept policy void before its time.
@@ -93,10 +96,10 @@ func (s *STS) policy(ctx context.Context, domain string) (STSPolicy, error) {
 	if ok && s.due(domain, id, kept) {
 		p, err := s.fetch(ctx, domain)
 		if err == nil {
-			s.save(ctx, domain, KeptPolicy{ID: id, Policy: p, Fetched: s.cfg.Now()})
+			s.save(ctx, domain, Kept{ID: id, Policy: p, Fetched: s.cfg.Now()})
 			return p, nil
 		}
-		s.cfg.Logger.Info("an MTA-STS policy cannot be fetched", "pkg", "route", "domain", domain, "err", err)
+		s.cfg.Logger.Info("an MTA-STS policy cannot be fetched", "pkg", "tlspolicy", "domain", domain, "err", err)
 		s.fetchFailed(ctx, domain, id)
 	}
 	if err := ctx.Err(); err != nil {
@@ -106,13 +109,13 @@ func (s *STS) policy(ctx context.Context, domain string) (STSPolicy, error) {
 }
 
 // kept finds a policy that still holds, or one that says nothing.
-func (s *STS) kept(ctx context.Context, domain string) (KeptPolicy, error) {
+func (s *STS) kept(ctx context.Context, domain string) (Kept, error) {
 	kept, ok, err := s.cfg.Store.Load(ctx, domain)
 	if err != nil {
-		return KeptPolicy{}, fmt.Errorf("load the MTA-STS policy of %s: %w", domain, err)
+		return Kept{}, fmt.Errorf("load the MTA-STS policy of %s: %w", domain, err)
 	}
 	if !ok || !s.cfg.Now().Before(kept.Fetched.Add(kept.Policy.MaxAge)) {
-		return KeptPolicy{Policy: STSPolicy{Mode: STSNone}}, nil
+		return Kept{Policy: STSPolicy{Mode: STSNone}}, nil
 	}
 	return kept, nil
 }
@@ -126,7 +129,7 @@ func (s *STS) id(ctx context.Context, domain string) (string, bool) {
 }
 
 // due says whether to fetch: a policy that is new or old, unless that failed a short while ago.
-func (s *STS) due(domain, id string, kept KeptPolicy) bool {
+func (s *STS) due(domain, id string, kept Kept) bool {
 	now := s.cfg.Now()
 	if kept.ID == id && now.Before(kept.Fetched.Add(refreshAfter)) {
 		return false
@@ -151,11 +154,11 @@ func (s *STS) fetchFailed(ctx context.Context, domain, id string) {
 }
 
 // save: a policy that cannot be kept is good for this once.
-func (s *STS) save(ctx context.Context, domain string, p KeptPolicy) {
+func (s *STS) save(ctx context.Context, domain string, p Kept) {
 	s.mu.Lock()
 	delete(s.failed, domain)
 	s.mu.Unlock()
 	if err := s.cfg.Store.Save(ctx, domain, p); err != nil {
-		s.cfg.Logger.Warn("an MTA-STS policy cannot be kept", "pkg", "route", "domain", domain, "err", err)
+		s.cfg.Logger.Warn("an MTA-STS policy cannot be kept", "pkg", "tlspolicy", "domain", domain, "err", err)
 	}
 }
