@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +34,7 @@ import (
 type mailflow struct {
 	queue   *queue.Manager
 	client  *remote.Client
+	sts     *tlspolicy.STS
 	reading sync.Mutex // one reads the rules and routes at a time, so that none puts back what another has read later
 	routes  atomic.Pointer[route.Table]
 	// noPassword are the domains whose routes have a password that cannot be opened.
@@ -58,11 +58,10 @@ func (n *node) openMailflow() (err error) {
 	if err != nil {
 		return err
 	}
-	protection, err := n.protection(resolver)
-	if err != nil {
+	if f.sts, err = tlspolicy.NewSTS(tlspolicy.STSConfig{Resolver: resolver, Store: policyStore{n.replica}, Logger: n.log}); err != nil {
 		return err
 	}
-	f.queue, err = queue.New(queue.Config{Self: store.ServerID(n.id.ID), Store: queueStore{n.replica}, Sender: &queue.Mail{Router: router, Client: f.client, Sign: n.sign, Protect: protection.Protect},
+	f.queue, err = queue.New(queue.Config{Self: store.ServerID(n.id.ID), Store: queueStore{n.replica}, Sender: &queue.Mail{Router: router, Client: f.client, Sign: n.sign, Protect: n.protection(resolver).Protect},
 		Resolver: queueResolver{n}, Judge: &f.checks, Cluster: workers{n}, Notices: queue.Notices{Hostname: n.cfg.Hostname, From: n.postmaster}, Policy: n.queuePolicy,
 		PerDestination: func() int { return config.QueuePerDestination.From(n.directory.Lookup) }, Metrics: n.figures.queue, Logger: n.log})
 	if err != nil {
@@ -74,48 +73,6 @@ func (n *node) openMailflow() (err error) {
 	n.replica.OnSettings(func() { f.queue.AccountChanged(0) }) // such as the quota of accounts without one of their own
 	n.replica.OnRules(n.readRules)
 	return nil
-}
-
-// protection is what the domains' own word of TLS is worth.
-func (n *node) protection(resolver dns.Resolver) (*queue.Protection, error) {
-	sts, err := tlspolicy.NewSTS(tlspolicy.STSConfig{Resolver: resolver, Store: policyStore{n.replica}, Logger: n.log})
-	if err != nil {
-		return nil, err
-	}
-	return &queue.Protection{Resolver: resolver, Policy: sts.Policy,
-		STS:  func() bool { return config.DeliveryMTASTS.From(n.directory.Lookup) },
-		DANE: func() bool { return config.DeliveryDANE.From(n.directory.Lookup) }}, nil
-}
-
-// policyStore keeps MTA-STS policies where all nodes find them: an attacker who hides a policy must not win by another node's ignorance.
-type policyStore struct{ *replica.Replica }
-
-func policyName(domain string) string { return "mta-sts/" + domain }
-
-// Load implements tlspolicy.Store.
-func (s policyStore) Load(_ context.Context, domain string) (p tlspolicy.Kept, found bool, err error) {
-	v := s.View()
-	defer v.Close()
-	raw, err := v.Secret(policyName(domain))
-	if errors.Is(err, store.ErrNotFound) {
-		return p, false, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(raw, &p)
-	}
-	return p, err == nil, err
-}
-
-// Save implements tlspolicy.Store.
-func (s policyStore) Save(ctx context.Context, domain string, p tlspolicy.Kept) error {
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("write the policy of %s: %w", domain, err)
-	}
-	_, err = s.Propose(ctx, func(c *storepb.Command) {
-		c.Op = &storepb.Command_PutSecret{PutSecret: &storepb.PutSecret{Name: policyName(domain), Value: raw}}
-	})
-	return err
 }
 
 // runMailflow works on this node's queue until ctx ends.

@@ -2,6 +2,7 @@ package routetest
 
 import (
 	"context"
+	"maps"
 	"sync"
 
 	"github.com/quorumail/quorumail/queue/route/tlspolicy"
@@ -27,6 +28,23 @@ func (p *Policies) Load(_ context.Context, domain string) (tlspolicy.Kept, bool,
 	defer p.mu.Unlock()
 	kept, ok := p.kept[domain]
 	return kept, ok, p.err
+}
+
+// List implements tlspolicy.Store.
+func (p *Policies) List(context.Context) (map[string]tlspolicy.Kept, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.kept), p.err
+}
+
+// Remove implements tlspolicy.Store.
+func (p *Policies) Remove(_ context.Context, domain string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		delete(p.kept, domain)
+	}
+	return p.err
 }
 
 // Save implements tlspolicy.Store.

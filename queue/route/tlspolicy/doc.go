@@ -13,9 +13,12 @@
 //	                                                   └─ no ──► file by HTTPS ─► kept (durable) ─► the new one
 //
 // An [STS] keeps policies in a [Store] that the caller gives it, since a policy protects only if it outlasts the attacker's first day. What
-// was kept holds until it expires, whether the DNS and the web answer or not.
+// was kept holds until it expires, whether the DNS and the web answer or not. [STS.Tend], on one node, fetches policies again before they
+// expire as long as mail is written to their domains, and forgets others; mail fetches them itself only if nobody does that. How many are
+// kept is bounded, and the many subdomains of one owner push out none but each other.
 //
 // # Goroutines
 //
-// The fetch of a policy has those of net/http, which end with its connection. Everything else runs in the caller's.
+// The fetch of a policy has those of net/http, which end with its connection; Tend starts one for each of the few that it fetches at once, and
+// waits for them. Everything else runs in the caller's.
 package tlspolicy

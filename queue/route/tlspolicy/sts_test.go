@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -135,6 +136,7 @@ type stsSite struct {
 	now    *clock
 	policy atomic.Pointer[http.HandlerFunc]
 	hits   atomic.Int32
+	log    strings.Builder // only while nothing is under way
 }
 
 const examplePolicy = "version: STSv1\nmode: enforce\nmx: mail.example.test\nmax_age: 604800\n"
@@ -172,7 +174,8 @@ func newSTSSite(t *testing.T, certNames ...string) *stsSite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.sts, err = tlspolicy.NewSTS(tlspolicy.STSConfig{Resolver: routetest.Resolver(t, s.zone), Store: s.store, Now: s.now.Now, RootCAs: roots, Port: uint16(number)})
+	s.sts, err = tlspolicy.NewSTS(tlspolicy.STSConfig{Resolver: routetest.Resolver(t, s.zone), Store: s.store, Now: s.now.Now, RootCAs: roots, Port: uint16(number), MaxKept: 100,
+		Logger: slog.New(slog.NewTextHandler(&s.log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,10 +220,10 @@ func TestPoliciesAreFetchedAndKept(t *testing.T) {
 	s.expect(t, "the same ID", tlspolicy.STSEnforce, 1)
 	s.announce("2")
 	s.expect(t, "another ID", tlspolicy.STSTesting, 2)
-	s.now.pass(23 * time.Hour)
-	s.expect(t, "within a day", tlspolicy.STSTesting, 2)
+	s.now.pass(47 * time.Hour)
+	s.expect(t, "within two days", tlspolicy.STSTesting, 2)
 	s.now.pass(2 * time.Hour)
-	s.expect(t, "after a day", tlspolicy.STSTesting, 3)
+	s.expect(t, "when nobody renewed it", tlspolicy.STSTesting, 3)
 	s.expect(t, "renewed", tlspolicy.STSTesting, 3)
 	s.serve(text("version: STSv1\nmode: none\nmax_age: 60"))
 	s.announce("3")
