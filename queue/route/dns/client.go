@@ -58,7 +58,7 @@ func New(cfg Config) (*Client, error) {
 		cfg: cfg, servers: servers, validating: validating,
 		resolvConf: watched[resolvConf]{path: cfg.ResolvConf, parse: parseResolvConf, log: cfg.Logger},
 		hosts:      watched[hostsFile]{path: cfg.HostsFile, parse: parseHosts, log: cfg.Logger},
-		cache:      newCache(cfg.CacheEntries, cfg.Now),
+		cache:      newCache(cfg.CacheEntries, cfg.CacheBytes, cfg.Now),
 	}, nil
 }
 

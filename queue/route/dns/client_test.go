@@ -130,9 +130,11 @@ func TestFailuresOfAServer(t *testing.T) {
 		{"FORMERR", routetest.FormErr, false},
 		{"NOTIMP", routetest.NotImp, false},
 		{"lame", routetest.Lame, false},
+		{"lame, and denies the name", routetest.LameDenial, false},
 		{"referral", routetest.Referral, false},
 		{"truncated by TCP", routetest.TruncationEverywhere, false},
 		{"truncated by UDP", routetest.Truncation, true},
+		{"cut off by UDP", routetest.CutOff, true},
 		{"no EDNS", routetest.NoEDNS, true},
 		{"forged answers before the right one", routetest.Forgery, true},
 		{"garbage before the right answer", routetest.Garbage, true},
@@ -293,6 +295,38 @@ func TestAuthenticAnswers(t *testing.T) {
 	}
 }
 
+// byServer asks each server a zone of its own.
+type byServer map[string]*routetest.Zone
+
+func (b byServer) Exchange(ctx context.Context, server netip.AddrPort, query *miekg.Msg, tcp bool) (*miekg.Msg, error) {
+	return b[server.Addr().String()].Exchange(ctx, server, query, tcp)
+}
+
+// A validating server has no answer when somebody meddles with it; that of another must not take its place.
+func TestOthersAreNotAskedWhereSomeValidate(t *testing.T) {
+	strict, loose := routetest.New("host.example A 192.0.2.1"), routetest.New("host.example A 192.0.2.66")
+	strict.Secure(routetest.All)
+	strict.Fail("host.example", routetest.ServFail)
+	conf := filepath.Join(t.TempDir(), "resolv.conf")
+	write(t, conf, "nameserver 192.0.2.54\nnameserver 192.0.2.53\noptions attempts:1")
+	for name, cfg := range map[string]dns.Config{
+		"listed":         {Servers: []string{"192.0.2.54", "192.0.2.53"}, Validating: []string{"192.0.2.53"}},
+		"of resolv.conf": {ResolvConf: conf, Validating: []string{"192.0.2.53"}},
+	} {
+		cfg.Transport = byServer{"192.0.2.53": strict, "192.0.2.54": loose}
+		d := routetest.NewResolver(t, cfg)
+		strict.Fail("host.example", routetest.ServFail)
+		_, err := d.LookupAddrs(t.Context(), "host.example", dns.IPv4)
+		wantError(t, name+", bogus", err, dns.ErrTemporary)
+		strict.Fail("host.example", 0)
+		got, err := d.LookupAddrs(t.Context(), "host.example", dns.IPv4)
+		check(t, name, got, err, dns.Answer[netip.Addr]{Name: "host.example", Records: addrs("192.0.2.1"), Authentic: true})
+	}
+	if n := loose.Asked("A", "host.example"); n != 0 {
+		t.Errorf("the server that does not validate was asked %d times", n)
+	}
+}
+
 // Addresses of both families are authentic when both are.
 func TestBothFamiliesMustBeAuthentic(t *testing.T) {
 	z := routetest.New("host.example A 192.0.2.1", "host.example AAAA 2001:db8::1")
@@ -419,6 +453,26 @@ func TestTheCacheIsBounded(t *testing.T) {
 	}
 	for name, want := range map[string]int{"a": 1, "b": 2, "c": 1} {
 		if n := z.Asked("A", name+".example"); n != want {
+			t.Errorf("%s was asked %d times, want %d", name, n, want)
+		}
+	}
+}
+
+func TestTheCacheIsBoundedInBytes(t *testing.T) {
+	z := routetest.New()
+	for _, name := range []string{"a", "b", "c"} {
+		for i := range 40 {
+			z.Add(fmt.Sprintf("%s.example TXT %q", name, fmt.Sprintf("%d %s", i, strings.Repeat("x", 100))))
+		}
+	}
+	d := routetest.NewResolver(t, dns.Config{Servers: []string{"192.0.2.53"}, Transport: z, CacheBytes: 12 << 10}) // two of them
+	for _, name := range []string{"a", "b", "a", "c", "a", "b"} {
+		if _, err := d.LookupTXT(t.Context(), name+".example"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]int{"a": 1, "b": 2, "c": 1} {
+		if n := z.Asked("TXT", name+".example"); n != want {
 			t.Errorf("%s was asked %d times, want %d", name, n, want)
 		}
 	}

@@ -21,13 +21,14 @@ type Config struct {
 	HostsFile  string   // read before the first question, and again when it changes; default /etc/hosts, or NoFile
 
 	// Validating are those of the servers, written alike, that check DNSSEC and that are reached on a way on which nobody can change an
-	// answer. The AD bit of any other is worth nothing (RFC 4035 §4.9.3).
+	// answer. The AD bit of any other is worth nothing (RFC 4035 §4.9.3). If there are any, only they are asked.
 	Validating []string
 
 	Timeout  time.Duration // of one try; default: what ResolvConf says, or 3 s
 	Attempts int           // rounds through all servers; default: what ResolvConf says, or 2
 
 	CacheEntries   int           // questions whose answers are kept; default 10,000
+	CacheBytes     int           // of them as they were on the wire; in memory they are some times larger; default 8 MiB
 	MinTTL         time.Duration // no answer is kept for less; default 0: as its owner says
 	MaxTTL         time.Duration // no answer is kept for longer; default a day
 	MaxNegativeTTL time.Duration // no absence is kept for longer; default 15 minutes, so that a mistake that was put right is soon seen
@@ -54,6 +55,7 @@ func (c Config) withDefaults() Config {
 	orElse(&c.ResolvConf, "/etc/resolv.conf")
 	orElse(&c.HostsFile, "/etc/hosts")
 	orElse(&c.CacheEntries, 10_000)
+	orElse(&c.CacheBytes, 8<<20)
 	orElse(&c.MaxTTL, 24*time.Hour)
 	orElse(&c.MaxNegativeTTL, 15*time.Minute)
 	orElse(&c.Logger, slog.New(slog.DiscardHandler))
@@ -78,7 +80,7 @@ func orElse[T comparable](value *T, otherwise T) {
 
 func (c Config) validate() error {
 	switch {
-	case c.Timeout < 0, c.Attempts < 0, c.CacheEntries < 0, c.MinTTL < 0, c.MaxTTL < 0, c.MaxNegativeTTL < 0:
+	case c.Timeout < 0, c.Attempts < 0, c.CacheEntries < 0, c.CacheBytes < 0, c.MinTTL < 0, c.MaxTTL < 0, c.MaxNegativeTTL < 0:
 		return errors.New("dns: a negative limit")
 	case c.MinTTL > c.MaxTTL:
 		return fmt.Errorf("dns: MinTTL %v is more than MaxTTL %v", c.MinTTL, c.MaxTTL)

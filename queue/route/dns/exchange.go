@@ -39,12 +39,18 @@ func (d *Client) exchange(ctx context.Context, q question) (m *miekg.Msg, authen
 	return nil, false, fmt.Errorf("%w after %d tries: %w", ErrTemporary, attempts*len(servers), err)
 }
 
-// ways is whom to ask, and how insistently.
+// ways is whom to ask, and how insistently. If some servers validate, the others are not asked: a validating one has no answer when somebody
+// meddles with it, and who took that of another then would have undone the validation.
 func (d *Client) ways() (servers []netip.AddrPort, timeout time.Duration, attempts int) {
 	servers, timeout, attempts = d.servers, d.cfg.Timeout, d.cfg.Attempts
-	if len(servers) == 0 {
+	if len(d.validating) > 0 {
+		servers = d.validating
+	}
+	if len(d.servers) == 0 {
 		conf := d.resolvConf.get()
-		servers = conf.servers
+		if len(servers) == 0 {
+			servers = conf.servers
+		}
 		orElse(&timeout, conf.timeout)
 		orElse(&attempts, conf.attempts)
 	}
@@ -100,16 +106,17 @@ func usable(m *miekg.Msg, q question) error {
 		return fmt.Errorf("the server says %s", rcode(m.Rcode))
 	case m.Truncated:
 		return errors.New("truncated, though asked by TCP")
-	case m.Rcode == miekg.RcodeSuccess && len(m.Answer) == 0 && lame(m):
+	case m.Rcode == miekg.RcodeNameError && mute(m), m.Rcode == miekg.RcodeSuccess && len(m.Answer) == 0 && lame(m):
 		return fmt.Errorf("the server does not know about %s", plain(q.name))
 	}
 	return nil
 }
 
 // lame: a server that neither owns the name nor asks on, or one that refers to others, says nothing about the name (RFC 2308 §2.2).
-func lame(m *miekg.Msg) bool {
-	return !m.Authoritative && !m.RecursionAvailable || !hasSOA(m) && has(m.Ns, miekg.TypeNS)
-}
+func lame(m *miekg.Msg) bool { return mute(m) || !hasSOA(m) && has(m.Ns, miekg.TypeNS) }
+
+// mute: a server that neither owns the name nor asks on cannot know that it does not exist.
+func mute(m *miekg.Msg) bool { return !m.Authoritative && !m.RecursionAvailable }
 
 func rcode(code int) string {
 	if name := miekg.RcodeToString[code]; name != "" {
@@ -155,7 +162,8 @@ func read(conn *miekg.Conn, query *miekg.Msg, tcp bool) (*miekg.Msg, error) {
 		if err == nil {
 			err = m.Unpack(raw)
 		}
-		if err == nil && answers(m, query) {
+		// Some servers cut an answer that does not fit wherever they please: what could be read of it says so.
+		if (err == nil || m.Truncated && !tcp) && answers(m, query) {
 			return m, nil
 		}
 		if tcp {

@@ -45,10 +45,13 @@ func (z *Zone) fail(m, query *miekg.Msg, how Failure, tcp bool) bool {
 		m.Rcode = code
 	case how == NoEDNS && query.IsEdns0() != nil:
 		m.Rcode, m.Question = miekg.RcodeFormatError, nil
-	case how == Truncation && !tcp, how == TruncationEverywhere:
+	case how == Truncation && !tcp, how == CutOff && !tcp, how == TruncationEverywhere:
 		m.Truncated = true
-	case how == Lame:
+	case how == Lame, how == LameDenial:
 		m.Authoritative, m.RecursionAvailable = false, false
+		if how == LameDenial {
+			m.Rcode = miekg.RcodeNameError
+		}
 	case how == Referral:
 		m.Authoritative = false
 		m.Ns = append(m.Ns, &miekg.NS{Hdr: miekg.RR_Header{Name: ".", Rrtype: miekg.TypeNS, Class: miekg.ClassINET, Ttl: 60}, Ns: "elsewhere.test."})

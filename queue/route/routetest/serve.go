@@ -98,11 +98,23 @@ func (z *Zone) handler(tcp bool) miekg.HandlerFunc {
 				_, _ = w.Write(append([]byte{byte(m.Id >> 8), byte(m.Id), 0x80, 0, 0, 9}, make([]byte, 6)...))
 			}
 		}
+		if how == CutOff && !tcp {
+			cut(w, m)
+			return
+		}
 		if !tcp {
 			m.Truncate(size(query))
 		}
 		// A client that has gone is its own affair.
 		_ = w.WriteMsg(m)
+	}
+}
+
+// cut sends an answer of one record that ends within it.
+func cut(w miekg.ResponseWriter, m *miekg.Msg) {
+	m.Answer = append(m.Answer, &miekg.TXT{Hdr: miekg.RR_Header{Name: m.Question[0].Name, Rrtype: miekg.TypeTXT, Class: miekg.ClassINET}, Txt: []string{"never told"}})
+	if raw, err := m.Pack(); err == nil {
+		_, _ = w.Write(raw[:len(raw)-5])
 	}
 }
 

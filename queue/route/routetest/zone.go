@@ -28,8 +28,12 @@ const (
 	Truncation
 	// TruncationEverywhere leaves it out by TCP, too.
 	TruncationEverywhere
+	// CutOff cuts the answer by UDP in the middle of a record, and gives it by TCP. In memory it is Truncation.
+	CutOff
 	// Lame answers like a server that is not responsible: no records, no authority, no recursion.
 	Lame
+	// LameDenial denies the name like a server that is not responsible for it.
+	LameDenial
 	// Referral answers with other name servers.
 	Referral
 	// Forgery answers first under a wrong ID, then about another name, and then well. In memory it answers well.
