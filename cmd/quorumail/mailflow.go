@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -126,29 +124,6 @@ func (n *node) routeTable() route.Table {
 		return *t
 	}
 	return route.Table{}
-}
-
-// self is this site as other systems see it. What listens at another port than theirs is no mail server to them.
-func (n *node) self() route.Self {
-	s := route.Self{Names: []string{n.cfg.Hostname}}
-	host, port, err := net.SplitHostPort(n.cfg.Listeners.SMTP)
-	if err != nil || port != strconv.Itoa(n.cfg.Delivery.Port) {
-		return s
-	}
-	if a, err := netip.ParseAddr(host); err == nil && !a.IsUnspecified() {
-		s.Addrs = []netip.Addr{a.Unmap()}
-		return s
-	}
-	own, err := net.InterfaceAddrs()
-	if err != nil {
-		n.log.Warn("list this machine's addresses", "pkg", "main", "err", err)
-	}
-	for _, a := range own {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			s.Addrs = append(s.Addrs, p.Addr().Unmap())
-		}
-	}
-	return s
 }
 
 // queueStore makes the replica a queue.Store.
