@@ -56,10 +56,14 @@ func (r *result) follow(m *miekg.Msg, kind uint16, aliases int) (int, error) {
 		if len(alias) == 0 {
 			return aliases, nil
 		}
+		target := canonical(alias[0].(*miekg.CNAME).Target)
+		if target == "" {
+			return aliases, fmt.Errorf("%w: an alias of nothing, %s", ErrTemporary, plain(r.name))
+		}
 		if aliases++; aliases > maxAliases {
 			return aliases, fmt.Errorf("%w: more than %d aliases, up to %s", ErrTemporary, maxAliases, plain(r.name))
 		}
-		r.name = canonical(alias[0].(*miekg.CNAME).Target)
+		r.name = target
 	}
 }
 
@@ -105,7 +109,7 @@ func has(records []miekg.RR, kind uint16) bool {
 
 func toMX(rr miekg.RR) (MX, bool) {
 	mx, ok := rr.(*miekg.MX)
-	if !ok {
+	if !ok || mx.Mx == "" { // without data, not a null MX
 		return MX{}, false
 	}
 	return MX{Preference: mx.Preference, Host: plain(canonical(mx.Mx))}, true
@@ -146,7 +150,7 @@ func toTLSA(rr miekg.RR) (TLSA, bool) {
 
 func toName(rr miekg.RR) (string, bool) {
 	ptr, ok := rr.(*miekg.PTR)
-	if !ok {
+	if !ok || ptr.Ptr == "" {
 		return "", false
 	}
 	return plain(canonical(ptr.Ptr)), true

@@ -1,9 +1,14 @@
 package dns
 
 import (
+	"context"
+	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	miekg "github.com/miekg/dns"
 )
 
 // FuzzResolvConf: whatever stands there, there are at most three servers, all with a port, and sane times.
@@ -58,6 +63,66 @@ func FuzzUnescape(f *testing.F) {
 		got := unescape(s)
 		if len(got) > len(s) || !strings.Contains(s, `\`) && got != s {
 			t.Fatalf("%q is %q", s, got)
+		}
+	})
+}
+
+// always answers with one message, whatever it is asked.
+type always []byte
+
+func (a always) Exchange(_ context.Context, _ netip.AddrPort, query *miekg.Msg, _ bool) (*miekg.Msg, error) {
+	m := new(miekg.Msg)
+	if err := m.Unpack(a); err != nil {
+		return nil, err
+	}
+	m.Id, m.Response, m.Question = query.Id, true, query.Question
+	return m, nil
+}
+
+// FuzzAnswer: whatever a server says, the question ends, with records or with one of the three errors; only a null MX is a null MX.
+func FuzzAnswer(f *testing.F) {
+	for _, records := range [][]string{{"a.test. MX 10 b.test."}, {"a.test. CNAME b.test.", "b.test. MX 0 ."}, {"a.test. CNAME a.test."}, {"a.test. TXT x"}} {
+		m := new(miekg.Msg).SetQuestion("a.test.", miekg.TypeMX)
+		m.RecursionAvailable = true
+		for _, s := range records {
+			rr, err := miekg.NewRR(s)
+			if err != nil {
+				f.Fatal(err)
+			}
+			m.Answer = append(m.Answer, rr)
+		}
+		raw, err := m.Pack()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	// An MX and a CNAME record without data, as dynamic updates (RFC 2136) have them.
+	header := "\x00\x00\x80\x80\x00\x00\x00\x01\x00\x00\x00\x00\x01a\x04test\x00"
+	f.Add([]byte(header + "\x00\x0f\x00\x01\x00\x00\x00\x3c\x00\x00"))
+	f.Add([]byte(header + "\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x00"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		d, err := New(Config{Servers: []string{"192.0.2.53"}, HostsFile: NoFile, Transport: always(raw), Attempts: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mx, err := d.LookupMX(t.Context(), "a.test")
+		if err != nil && !errors.Is(err, ErrNoDomain) && !errors.Is(err, ErrNoRecords) && !errors.Is(err, ErrTemporary) {
+			t.Fatalf("%x: %v", raw, err)
+		}
+		m := new(miekg.Msg)
+		if err != nil || m.Unpack(raw) != nil {
+			return
+		}
+		null := false
+		for _, rr := range m.Answer {
+			rr, ok := rr.(*miekg.MX)
+			null = null || ok && rr.Mx == "."
+		}
+		for _, r := range mx.Records {
+			if r.Host == "" && !null {
+				t.Fatalf("%x: a null MX out of nothing: %+v", raw, mx)
+			}
 		}
 	})
 }
