@@ -48,7 +48,7 @@ func (n *node) openMailflow() (err error) {
 	if err != nil {
 		return err
 	}
-	router, err := route.NewRouter(route.RouterConfig{Resolver: resolver, Table: n.routeTable, Self: n.self, Port: uint16(n.cfg.Delivery.Port)})
+	router, err := route.NewRouter(route.RouterConfig{Resolver: resolver, Table: n.routeTable, Self: n.self, Local: n.local, Port: uint16(n.cfg.Delivery.Port)})
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/quorumail/quorumail/ops/config"
+	"github.com/quorumail/quorumail/protocol/smtp"
 	"github.com/quorumail/quorumail/queue/route"
 )
 
@@ -23,6 +24,18 @@ func (n *node) self() route.Self {
 		own = append(own, a.String())
 	}
 	return siteOf(n.cfg, members, own)
+}
+
+// local says whether a domain is of this site; one that cannot be looked up is not.
+func (n *node) local(domain string) bool {
+	name, err := smtp.ParseDomain(domain)
+	if err != nil {
+		return false
+	}
+	v := n.replica.View()
+	defer v.Close()
+	_, err = v.Domain(name)
+	return err == nil
 }
 
 // siteOf makes it out of where the members reach each other and of this machine's addresses, as networks. What listens at another port than that

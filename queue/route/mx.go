@@ -26,7 +26,7 @@ func (r *Router) exchangers(ctx context.Context, p *Plan) error {
 	if len(list) == 0 {
 		return permanent(556, "5.1.10", "The domain %s takes no mail", p.Domain) // RFC 7505 §4
 	}
-	c := collection{plan: p, self: r.self(), secure: mx.Authentic}
+	c := collection{plan: p, self: r.self(p.Domain), secure: mx.Authentic}
 	list = c.cutNamed(list)
 	for _, f := range r.lookUp(ctx, list[:min(len(list), r.cfg.MaxHosts)]) {
 		if !c.add(f, r.usable(f.answer.Records, r.cfg.Port)) {
@@ -43,7 +43,7 @@ func (r *Router) exchangers(ctx context.Context, p *Plan) error {
 func (r *Router) implicit(ctx context.Context, p *Plan) error {
 	f := r.lookUp(ctx, []candidate{{name: p.Domain}})[0]
 	addrs := r.usable(f.answer.Records, r.cfg.Port)
-	switch self := r.self(); {
+	switch self := r.self(p.Domain); {
 	case errors.Is(f.err, dns.ErrTemporary):
 		return unanswered(p.Domain, f.err)
 	case len(addrs) == 0:
@@ -162,9 +162,13 @@ type site struct {
 	addrs []netip.Addr
 }
 
-func (r *Router) self() site {
-	self := r.cfg.Self()
+// self is whom the mail for a domain must not be given to.
+func (r *Router) self(domain string) site {
 	s := site{names: map[string]bool{}}
+	if r.cfg.Local(domain) {
+		return s
+	}
+	self := r.cfg.Self()
 	for _, name := range self.Names {
 		if name, err := asciiDomain(strings.TrimSuffix(name, ".")); err == nil {
 			s.names[name] = true

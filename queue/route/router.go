@@ -26,6 +26,9 @@ type RouterConfig struct {
 	Resolver dns.Resolver // required
 	Table    func() Table // asked for each plan; default: no rules
 	Self     func() Self  // asked for each plan; default: nobody
+	// Local says whether this site takes the mail of a domain (A-labels) by now. Mail that waited since before goes here like anybody's, and
+	// is no loop. Default: none.
+	Local func(domain string) bool
 
 	Families []dns.Family // which addresses are used, in this order; default IPv6, IPv4
 	Port     uint16       // of mail exchangers; default 25
@@ -49,6 +52,9 @@ func NewRouter(cfg RouterConfig) (*Router, error) {
 	}
 	if cfg.Self == nil {
 		cfg.Self = func() Self { return Self{} }
+	}
+	if cfg.Local == nil {
+		cfg.Local = func(string) bool { return false }
 	}
 	if cfg.Families == nil {
 		cfg.Families = []dns.Family{dns.IPv6, dns.IPv4}
@@ -126,7 +132,7 @@ func (r *Router) literal(p *Plan) error {
 	switch list := r.usable([]netip.Addr{addr}, r.cfg.Port); {
 	case err != nil || len(list) == 0:
 		return permanent(550, "5.1.2", "No mail can be sent to the address %s", p.Domain)
-	case r.self().has(addr):
+	case r.self(p.Domain).has(addr):
 		return loops(p.Domain, true)
 	default:
 		p.Hosts = []Host{{Name: addr.String(), Addrs: list}}

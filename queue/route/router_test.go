@@ -195,6 +195,22 @@ func TestThisSiteIsCutFromTheList(t *testing.T) {
 	}
 }
 
+// Mail that waited when its domain became this site's is delivered, and not sent back as a loop.
+func TestDomainsThatBecameLocalAreNoLoop(t *testing.T) {
+	z := routetest.New("moved.test MX 10 self.test", "moved2.test A 203.0.113.1", "other.test MX 10 self.test", "self.test A 203.0.113.1")
+	r := router(t, z, route.RouterConfig{Self: func() route.Self { return route.Self{Names: []string{"self.test"}, Addrs: addrs("203.0.113.1")} },
+		Local: func(domain string) bool { return strings.HasPrefix(domain, "moved") }})
+	for domain, want := range map[string]string{"moved.test": "10 self.test 203.0.113.1:25", "moved2.test": "0 moved2.test 203.0.113.1:25"} {
+		if p, err := r.Hosts(t.Context(), domain); err != nil || short(p) != want {
+			t.Errorf("%s: got %s, %v", domain, short(p), err)
+		}
+	}
+	var e *route.Error
+	if _, err := r.Hosts(t.Context(), "other.test"); !errors.As(err, &e) || e.Enhanced != "5.4.6" {
+		t.Errorf("another: %v", err)
+	}
+}
+
 func TestPlansSayWhatTheyAre(t *testing.T) {
 	z := routetest.New("a.test MX 10 mx.a.test", "a.test MX 20 gone.test", "mx.a.test A 192.0.2.1", "relay.test A 192.0.2.2", "relay2.test A 192.0.2.3", "relay.test AAAA 2001:db8::2")
 	r := router(t, z, route.RouterConfig{Resolver: routetest.NewResolver(t, dns.Config{Servers: []string{routetest.Serve(t, z)}}), Families: []dns.Family{dns.IPv4}, Port: 2525, Table: tableOf(t,
