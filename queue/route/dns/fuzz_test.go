@@ -97,7 +97,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		f.Add(raw)
 	}
-	// An MX and a CNAME record without data, as dynamic updates (RFC 2136) have them.
+	// An MX and a CNAME record without data, as dynamic updates have them.
 	header := "\x00\x00\x80\x80\x00\x00\x00\x01\x00\x00\x00\x00\x01a\x04test\x00"
 	f.Add([]byte(header + "\x00\x0f\x00\x01\x00\x00\x00\x3c\x00\x00"))
 	f.Add([]byte(header + "\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x00"))
