@@ -9,14 +9,16 @@ import (
 
 	"github.com/quorumail/quorumail/queue/remote"
 	"github.com/quorumail/quorumail/queue/route"
+	"github.com/quorumail/quorumail/queue/route/dns"
+	"github.com/quorumail/quorumail/queue/route/tlspolicy"
 )
 
 // Protection adds to the hosts of a domain what the domain itself says of TLS: TLSA records where the DNS is validated (DANE, RFC 7672), else
 // the policy that its web server shows (MTA-STS, RFC 8461). A domain that says nothing is served as its route says.
 type Protection struct {
-	Resolver route.Resolver
-	// Policy finds the MTA-STS policy of a domain; *route.STS has it. Nil: nobody is asked.
-	Policy func(ctx context.Context, domain string) (route.STSPolicy, error)
+	Resolver dns.Resolver
+	// Policy finds the MTA-STS policy of a domain; *tlspolicy.STS has it. Nil: nobody is asked.
+	Policy func(ctx context.Context, domain string) (tlspolicy.STSPolicy, error)
 	// DANE is whether TLSA records are looked for.
 	DANE func() bool
 	// STS is whether policies are.
@@ -45,14 +47,17 @@ func (p *Protection) dane(ctx context.Context, plan route.Plan, r *remote.Route)
 	kept := r.Hosts[:0]
 	var failed error
 	for i, h := range plan.Hosts {
-		records, err := route.TLSARecords(ctx, p.Resolver, h)
+		records, err := tlspolicy.TLSARecords(ctx, p.Resolver, h)
 		if err != nil { // RFC 7672 §2.1.2: without an answer the host cannot be used
 			failed = fmt.Errorf("the TLSA records of %s: %w", h.Name, err)
 			continue
 		}
 		host := r.Hosts[i]
-		if len(records) > 0 {
+		switch {
+		case tlspolicy.CanVerifyDANE(records):
 			p.pin(&host, records, plan.MXDomain)
+		case len(records) > 0: // RFC 7672 §2.2: whoever is there, the domain does mean TLS
+			host.TLS = max(r.TLS, remote.TLSEncrypt)
 		}
 		kept = append(kept, host)
 	}
@@ -64,11 +69,11 @@ func (p *Protection) dane(ctx context.Context, plan route.Plan, r *remote.Route)
 }
 
 // pin has a host's certificate judged by its TLSA records.
-func (p *Protection) pin(h *remote.Host, records []route.TLSA, domain string) {
+func (p *Protection) pin(h *remote.Host, records []dns.TLSA, domain string) {
 	names := []string{h.Name, domain} // RFC 7672 §3.2.2
 	h.TLS, h.Authentic = remote.TLSEncrypt, true
 	h.VerifyPeer = func(state tls.ConnectionState) error {
-		return route.VerifyDANE(records, state.PeerCertificates, names, p.now())
+		return tlspolicy.VerifyDANE(records, state.PeerCertificates, names, p.now())
 	}
 }
 
@@ -79,7 +84,7 @@ func (p *Protection) sts(ctx context.Context, plan route.Plan, r *remote.Route) 
 	if err != nil {
 		return fmt.Errorf("the MTA-STS policy of %s: %w", plan.MXDomain, err)
 	}
-	if policy.Mode != route.STSEnforce {
+	if policy.Mode != tlspolicy.STSEnforce {
 		return nil
 	}
 	r.Hosts = slices.DeleteFunc(r.Hosts, func(h remote.Host) bool { return !policy.Match(h.Name) })

@@ -17,7 +17,9 @@ import (
 
 	"github.com/quorumail/quorumail/queue/remote"
 	"github.com/quorumail/quorumail/queue/route"
+	"github.com/quorumail/quorumail/queue/route/dns"
 	"github.com/quorumail/quorumail/queue/route/routetest"
+	"github.com/quorumail/quorumail/queue/route/tlspolicy"
 )
 
 func certificate(t *testing.T, name string) *x509.Certificate {
@@ -70,8 +72,25 @@ func TestTLSARecordsPinAHost(t *testing.T) {
 	if err := pinned.VerifyPeer(tls.ConnectionState{PeerCertificates: []*x509.Certificate{good}}); err != nil {
 		t.Errorf("the certificate that the record names is refused: %v", err)
 	}
-	if err := pinned.VerifyPeer(tls.ConnectionState{PeerCertificates: []*x509.Certificate{other}}); !errors.Is(err, route.ErrDANEMismatch) {
+	if err := pinned.VerifyPeer(tls.ConnectionState{PeerCertificates: []*x509.Certificate{other}}); !errors.Is(err, tlspolicy.ErrDANEMismatch) {
 		t.Errorf("another certificate is answered %v", err)
+	}
+}
+
+// RFC 7672 §2.2: records that say nothing here still mean TLS, and no less of it than the route wants.
+func TestUnusableTLSARecordsMeanTLS(t *testing.T) {
+	zone := routetest.New(fmt.Sprintf("_25._tcp.mx1.example.test. 60 IN TLSA 1 1 1 %064x", 7))
+	zone.Secure(routetest.All)
+	p := &Protection{Resolver: routetest.Resolver(t, zone)}
+	for wanted, got := range map[remote.TLSPolicy]remote.TLSPolicy{remote.TLSDefault: remote.TLSEncrypt, remote.TLSMay: remote.TLSEncrypt, remote.TLSVerify: remote.TLSVerify} {
+		plan, r := twoHosts(true)
+		r.TLS = wanted
+		if err := p.Protect(context.Background(), plan, &r); err != nil {
+			t.Fatal(err)
+		}
+		if h := r.Hosts[0]; h.TLS != got || h.VerifyPeer != nil {
+			t.Errorf("with a route of TLS policy %d: %+v", wanted, h)
+		}
 	}
 }
 
@@ -87,7 +106,7 @@ func TestHostWithoutAnAnswerAboutTLSAIsLeftOut(t *testing.T) {
 	zone.Fail("_25._tcp.mx2.example.test", routetest.ServFail)
 	p.Resolver = routetest.Resolver(t, zone) // the other one remembers
 	plan, r = twoHosts(true)
-	if err := p.Protect(context.Background(), plan, &r); !errors.Is(err, route.ErrTemporary) {
+	if err := p.Protect(context.Background(), plan, &r); !errors.Is(err, dns.ErrTemporary) {
 		t.Errorf("without any host the error is %v", err)
 	}
 }
@@ -96,19 +115,19 @@ func TestHostWithoutAnAnswerAboutTLSAIsLeftOut(t *testing.T) {
 func TestPolicyChoosesHostsAndWantsCertificates(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		policy route.STSPolicy
+		policy tlspolicy.STSPolicy
 		want   []string
 		tls    remote.TLSPolicy
 		fails  bool
 	}{
-		{"enforce, one host", route.STSPolicy{Mode: route.STSEnforce, MX: []string{"mx2.example.test"}}, []string{"mx2.example.test"}, remote.TLSVerify, false},
-		{"enforce, all", route.STSPolicy{Mode: route.STSEnforce, MX: []string{"*.example.test"}}, []string{"mx1.example.test", "mx2.example.test"}, remote.TLSVerify, false},
-		{"enforce, none", route.STSPolicy{Mode: route.STSEnforce, MX: []string{"mail.example.test"}}, nil, 0, true},
-		{"testing", route.STSPolicy{Mode: route.STSTesting, MX: []string{"mail.example.test"}}, []string{"mx1.example.test", "mx2.example.test"}, remote.TLSDefault, false},
-		{"none", route.STSPolicy{Mode: route.STSNone}, []string{"mx1.example.test", "mx2.example.test"}, remote.TLSDefault, false},
+		{"enforce, one host", tlspolicy.STSPolicy{Mode: tlspolicy.STSEnforce, MX: []string{"mx2.example.test"}}, []string{"mx2.example.test"}, remote.TLSVerify, false},
+		{"enforce, all", tlspolicy.STSPolicy{Mode: tlspolicy.STSEnforce, MX: []string{"*.example.test"}}, []string{"mx1.example.test", "mx2.example.test"}, remote.TLSVerify, false},
+		{"enforce, none", tlspolicy.STSPolicy{Mode: tlspolicy.STSEnforce, MX: []string{"mail.example.test"}}, nil, 0, true},
+		{"testing", tlspolicy.STSPolicy{Mode: tlspolicy.STSTesting, MX: []string{"mail.example.test"}}, []string{"mx1.example.test", "mx2.example.test"}, remote.TLSDefault, false},
+		{"none", tlspolicy.STSPolicy{Mode: tlspolicy.STSNone}, []string{"mx1.example.test", "mx2.example.test"}, remote.TLSDefault, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := &Protection{Resolver: routetest.Resolver(t, routetest.New()), Policy: func(context.Context, string) (route.STSPolicy, error) { return c.policy, nil }}
+			p := &Protection{Resolver: routetest.Resolver(t, routetest.New()), Policy: func(context.Context, string) (tlspolicy.STSPolicy, error) { return c.policy, nil }}
 			plan, r := twoHosts(false)
 			err := p.Protect(context.Background(), plan, &r)
 			if (err != nil) != c.fails || !c.fails && fmt.Sprint(names(r)) != fmt.Sprint(c.want) {
@@ -124,7 +143,9 @@ func TestPolicyChoosesHostsAndWantsCertificates(t *testing.T) {
 }
 
 func TestSmarthostIsNotAskedForItsPolicy(t *testing.T) {
-	p := &Protection{Policy: func(context.Context, string) (route.STSPolicy, error) { return route.STSPolicy{}, errors.New("asked") }}
+	p := &Protection{Policy: func(context.Context, string) (tlspolicy.STSPolicy, error) {
+		return tlspolicy.STSPolicy{}, errors.New("asked")
+	}}
 	plan := route.Plan{Kind: route.Smarthost, Hosts: []route.Host{{Name: "smart.test"}}, TLS: route.TLSVerify}
 	r := routeOf(plan)
 	if err := p.Protect(context.Background(), plan, &r); err != nil || r.TLS != remote.TLSVerify {

@@ -138,6 +138,9 @@ var tlsPolicies = map[route.TLS]remote.TLSPolicy{route.TLSNone: remote.TLSNone, 
 
 func outcomeOf(r remote.Result) Outcome {
 	o := Outcome{Code: uint32(max(0, r.Code)), Status: r.Enhanced, Reason: r.Text, Peer: r.Host, TLS: r.TLS, Relayed: r.DSNRelayed, HostDown: r.Unreachable}
+	if r.Verified {
+		o.TLS += ", verified"
+	}
 	if r.Addr.IsValid() {
 		o.Peer = fmt.Sprintf("%s [%s]", r.Host, r.Addr.Addr())
 	}

@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +20,8 @@ import (
 	"github.com/quorumail/quorumail/queue"
 	"github.com/quorumail/quorumail/queue/remote"
 	"github.com/quorumail/quorumail/queue/route"
+	"github.com/quorumail/quorumail/queue/route/dns"
+	"github.com/quorumail/quorumail/queue/route/tlspolicy"
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/replica"
 	"github.com/quorumail/quorumail/store/state"
@@ -33,6 +32,7 @@ import (
 type mailflow struct {
 	queue   *queue.Manager
 	client  *remote.Client
+	sts     *tlspolicy.STS
 	reading sync.Mutex // one reads the rules and routes at a time, so that none puts back what another has read later
 	routes  atomic.Pointer[route.Table]
 	// noPassword are the domains whose routes have a password that cannot be opened.
@@ -44,11 +44,11 @@ type mailflow struct {
 func (n *node) openMailflow() (err error) {
 	f := &n.flow
 	f.checks.trusted = func() []netip.Prefix { return config.SMTPTrustedNetworks.From(n.directory.Lookup) }
-	resolver, err := route.New(route.Config{Servers: config.List(n.cfg.DNS.Servers), Validating: config.List(n.cfg.DNS.Validating), Logger: n.log, Metrics: n.figures.dns})
+	resolver, err := dns.New(dns.Config{Servers: config.List(n.cfg.DNS.Servers), Validating: config.List(n.cfg.DNS.Validating), Logger: n.log, Metrics: n.figures.dns})
 	if err != nil {
 		return err
 	}
-	router, err := route.NewRouter(route.RouterConfig{Resolver: resolver, Table: n.routeTable, Self: n.self, Port: uint16(n.cfg.Delivery.Port)})
+	router, err := route.NewRouter(route.RouterConfig{Resolver: resolver, Table: n.routeTable, Self: n.self, Local: n.local, Port: uint16(n.cfg.Delivery.Port)})
 	if err != nil {
 		return err
 	}
@@ -56,11 +56,10 @@ func (n *node) openMailflow() (err error) {
 	if err != nil {
 		return err
 	}
-	protection, err := n.protection(resolver)
-	if err != nil {
+	if f.sts, err = tlspolicy.NewSTS(tlspolicy.STSConfig{Resolver: resolver, Store: policyStore{n.replica}, Logger: n.log}); err != nil {
 		return err
 	}
-	f.queue, err = queue.New(queue.Config{Self: store.ServerID(n.id.ID), Store: queueStore{n.replica}, Sender: &queue.Mail{Router: router, Client: f.client, Sign: n.sign, Protect: protection.Protect},
+	f.queue, err = queue.New(queue.Config{Self: store.ServerID(n.id.ID), Store: queueStore{n.replica}, Sender: &queue.Mail{Router: router, Client: f.client, Sign: n.sign, Protect: n.protection(resolver).Protect},
 		Resolver: queueResolver{n}, Judge: &f.checks, Cluster: workers{n}, Notices: queue.Notices{Hostname: n.cfg.Hostname, From: n.postmaster}, Policy: n.queuePolicy,
 		PerDestination: func() int { return config.QueuePerDestination.From(n.directory.Lookup) }, Metrics: n.figures.queue, Logger: n.log})
 	if err != nil {
@@ -72,48 +71,6 @@ func (n *node) openMailflow() (err error) {
 	n.replica.OnSettings(func() { f.queue.AccountChanged(0) }) // such as the quota of accounts without one of their own
 	n.replica.OnRules(n.readRules)
 	return nil
-}
-
-// protection is what the domains' own word of TLS is worth.
-func (n *node) protection(resolver route.Resolver) (*queue.Protection, error) {
-	sts, err := route.NewSTS(route.STSConfig{Resolver: resolver, Store: policyStore{n.replica}, Logger: n.log})
-	if err != nil {
-		return nil, err
-	}
-	return &queue.Protection{Resolver: resolver, Policy: sts.Policy,
-		STS:  func() bool { return config.DeliveryMTASTS.From(n.directory.Lookup) },
-		DANE: func() bool { return config.DeliveryDANE.From(n.directory.Lookup) }}, nil
-}
-
-// policyStore keeps MTA-STS policies where all nodes find them: an attacker who hides a policy must not win by another node's ignorance.
-type policyStore struct{ *replica.Replica }
-
-func policyName(domain string) string { return "mta-sts/" + domain }
-
-// Load implements route.PolicyStore.
-func (s policyStore) Load(_ context.Context, domain string) (p route.KeptPolicy, found bool, err error) {
-	v := s.View()
-	defer v.Close()
-	raw, err := v.Secret(policyName(domain))
-	if errors.Is(err, store.ErrNotFound) {
-		return p, false, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(raw, &p)
-	}
-	return p, err == nil, err
-}
-
-// Save implements route.PolicyStore.
-func (s policyStore) Save(ctx context.Context, domain string, p route.KeptPolicy) error {
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("write the policy of %s: %w", domain, err)
-	}
-	_, err = s.Propose(ctx, func(c *storepb.Command) {
-		c.Op = &storepb.Command_PutSecret{PutSecret: &storepb.PutSecret{Name: policyName(domain), Value: raw}}
-	})
-	return err
 }
 
 // runMailflow works on this node's queue until ctx ends.
@@ -167,29 +124,6 @@ func (n *node) routeTable() route.Table {
 		return *t
 	}
 	return route.Table{}
-}
-
-// self is this site as other systems see it. What listens at another port than theirs is no mail server to them.
-func (n *node) self() route.Self {
-	s := route.Self{Names: []string{n.cfg.Hostname}}
-	host, port, err := net.SplitHostPort(n.cfg.Listeners.SMTP)
-	if err != nil || port != strconv.Itoa(n.cfg.Delivery.Port) {
-		return s
-	}
-	if a, err := netip.ParseAddr(host); err == nil && !a.IsUnspecified() {
-		s.Addrs = []netip.Addr{a.Unmap()}
-		return s
-	}
-	own, err := net.InterfaceAddrs()
-	if err != nil {
-		n.log.Warn("list this machine's addresses", "pkg", "main", "err", err)
-	}
-	for _, a := range own {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			s.Addrs = append(s.Addrs, p.Addr().Unmap())
-		}
-	}
-	return s
 }
 
 // queueStore makes the replica a queue.Store.

@@ -19,7 +19,7 @@ import (
 	"github.com/quorumail/quorumail/protocol/smtp/smtpd"
 	"github.com/quorumail/quorumail/queue"
 	"github.com/quorumail/quorumail/queue/remote"
-	"github.com/quorumail/quorumail/queue/route"
+	"github.com/quorumail/quorumail/queue/route/dns"
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/replica"
 )
@@ -52,13 +52,13 @@ type figures struct {
 	smtp      *smtpd.Metrics
 	imap      *imapd.Metrics
 	queue     *queue.Metrics
-	dns       *route.Metrics
+	dns       *dns.Metrics
 	remote    *remote.Metrics
 }
 
 func newFigures() figures {
 	return figures{replica: replica.NewMetrics(), directory: directory.NewMetrics(), smtp: smtpd.NewMetrics(), imap: imapd.NewMetrics(),
-		queue: queue.NewMetrics(), dns: route.NewMetrics(), remote: remote.NewMetrics()}
+		queue: queue.NewMetrics(), dns: dns.NewMetrics(), remote: remote.NewMetrics()}
 }
 
 func (n *node) listenAdmin() (net.Listener, error) {

@@ -329,6 +329,7 @@ func (n *node) run(ctx context.Context, j *joiner) (err error) {
 		return err
 	}
 	start("queue", background, n.runMailflow)
+	start("policies", background, n.tendPolicies)
 	start("secrets key", background, n.keeper.run)
 	if n.admin, err = admin.New(n.cfg.DataDir, n.log); err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
@@ -25,8 +26,10 @@ type sink struct {
 	l  net.Listener
 
 	mu   sync.Mutex
-	got  []arrived       // guarded by mu
-	busy map[string]bool // domains that answer 451 to everything; guarded by mu
+	got  []arrived        // guarded by mu
+	busy map[string]bool  // domains that answer 451 to everything; guarded by mu
+	cert *tls.Certificate // for STARTTLS; nil: not offered. Guarded by mu.
+	mail int              // MAIL commands; guarded by mu
 }
 
 // arrived is one transaction.
@@ -37,14 +40,21 @@ type arrived struct {
 	raw     string
 	options gosmtp.MailOptions
 	at      time.Time
+	tls     bool
 }
 
 const sinkPort = 2500
 
-// newSink starts one on an address of its own.
+// newSink starts one on an address of its own, without TLS.
 func newSink(t testing.TB) *sink {
 	t.Helper()
-	s := &sink{busy: map[string]bool{}}
+	return newSinkWith(t, nil)
+}
+
+// newSinkWith is newSink with a certificate.
+func newSinkWith(t testing.TB, cert *tls.Certificate) *sink {
+	t.Helper()
+	s := &sink{busy: map[string]bool{}, cert: cert}
 	for {
 		s.ip = loopback(t)
 		l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", s.ip, sinkPort))
@@ -56,6 +66,13 @@ func newSink(t testing.TB) *sink {
 	srv := gosmtp.NewServer(s)
 	srv.ErrorLog = log.New(io.Discard, "", 0) // that nodes die in the middle is the tests' doing
 	srv.Domain, srv.EnableSMTPUTF8, srv.EnableDSN, srv.AllowInsecureAuth = "mx.elsewhere.test", true, true, true
+	if cert != nil {
+		srv.TLSConfig = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.cert, nil
+		}}
+	}
 	go func() { _ = srv.Serve(s.l) }()
 	t.Cleanup(func() { _ = srv.Close() })
 	return s
@@ -72,10 +89,13 @@ func elsewhere(t testing.TB, s *sink, domains ...string) (configuration string) 
 }
 
 // NewSession implements go-smtp's Backend.
-func (s *sink) NewSession(*gosmtp.Conn) (gosmtp.Session, error) { return &sinkSession{s: s}, nil }
+func (s *sink) NewSession(c *gosmtp.Conn) (gosmtp.Session, error) {
+	return &sinkSession{s: s, c: c}, nil
+}
 
 type sinkSession struct {
 	s *sink
+	c *gosmtp.Conn
 	a arrived
 }
 
@@ -83,7 +103,11 @@ func (x *sinkSession) Reset()        { x.a = arrived{} }
 func (x *sinkSession) Logout() error { return nil }
 
 func (x *sinkSession) Mail(from string, o *gosmtp.MailOptions) error {
-	x.a.from, x.a.options = from, *o
+	_, secure := x.c.TLSConnectionState()
+	x.a.from, x.a.options, x.a.tls = from, *o, secure
+	x.s.mu.Lock()
+	defer x.s.mu.Unlock()
+	x.s.mail++
 	return nil
 }
 
@@ -123,6 +147,20 @@ func (s *sink) setBusy(domain string, busy bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy[domain] = busy
+}
+
+// show makes it show another certificate from the next connection on.
+func (s *sink) show(cert tls.Certificate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cert = &cert
+}
+
+// offered counts the messages that were begun, to their end or not.
+func (s *sink) offered() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mail
 }
 
 // all is what came.

@@ -76,7 +76,7 @@ var fields = []field{
 
 	{"dns.servers", "Name servers, with commas between them: \"192.0.2.1, [2001:db8::1]:5353\". \"\": those of /etc/resolv.conf.",
 		"", false, text(func(c *Config) *string { return &c.DNS.Servers }, nameServers)},
-	{"dns.validating", "Those of dns.servers that check DNSSEC and are reached on a way that nobody can change, such as 127.0.0.1. DANE needs one.",
+	{"dns.validating", "Those of dns.servers that check DNSSEC and are reached on a way that nobody can change, such as 127.0.0.1. DANE needs one. If there are any, the others are not asked.",
 		"", false, text(func(c *Config) *string { return &c.DNS.Validating }, nameServers)},
 
 	{"delivery.port", "Port at which the mail servers of other domains are reached. Not 25 only in closed networks and for trying things out.",

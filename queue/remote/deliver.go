@@ -181,7 +181,7 @@ func (d *delivery) fail(to target, t *tlsState, err error) {
 func (d *delivery) settle(batch []int, f *failure, s *session) {
 	r := Result{Status: f.status, Code: f.code, Local: f.local, Enhanced: f.enhanced, Text: f.text}
 	if s != nil {
-		r.Host, r.Addr, r.TLS = s.to.host.Name, s.to.addr, s.tls.version()
+		r.Host, r.Addr, r.TLS, r.Verified = s.to.host.Name, s.to.addr, s.tls.version(), s.tls != nil && s.tls.verified
 	}
 	for _, i := range batch {
 		d.results[i] = r

@@ -131,6 +131,8 @@ type Result struct {
 	Addr netip.AddrPort
 	// TLS is the version, such as "TLS 1.3"; "" in clear.
 	TLS string
+	// Verified: by its certificate or by VerifyPeer, the server was proven to be the right one.
+	Verified bool
 	// DSNRelayed tells that the peer promised delivery status notifications and was told what the sender wants (RFC 3461 §5.2.2). Where
 	// it is false after a delivery, a wish for success is ours to answer (§5.2.3).
 	DSNRelayed bool

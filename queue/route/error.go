@@ -3,7 +3,7 @@ package route
 import "fmt"
 
 // Error says why mail for a destination has no way just now, or none at all, in the terms of a reply and of a delivery status notification.
-// A temporary one that the DNS caused wraps [ErrTemporary].
+// A temporary one that the DNS caused wraps [dns.ErrTemporary].
 type Error struct {
 	Code      int    // of a reply (RFC 5321 §4.2)
 	Enhanced  string // status code such as "5.1.10" (RFC 3463)

@@ -6,15 +6,18 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
+
+	"github.com/quorumail/quorumail/queue/route/dns"
 )
 
 // exchangers finds the hosts of a domain as RFC 5321 §5.1 says.
 func (r *Router) exchangers(ctx context.Context, p *Plan) error {
 	mx, err := r.cfg.Resolver.LookupMX(ctx, p.Domain)
 	switch {
-	case errors.Is(err, ErrNoDomain):
+	case errors.Is(err, dns.ErrNoDomain):
 		return permanent(550, "5.1.2", "The domain %s does not exist", p.Domain) // RFC 3463 §3.2, X.1.2
-	case errors.Is(err, ErrNoRecords):
+	case errors.Is(err, dns.ErrNoRecords):
 		return r.implicit(ctx, p)
 	case err != nil:
 		return unanswered(p.Domain, err)
@@ -23,7 +26,7 @@ func (r *Router) exchangers(ctx context.Context, p *Plan) error {
 	if len(list) == 0 {
 		return permanent(556, "5.1.10", "The domain %s takes no mail", p.Domain) // RFC 7505 §4
 	}
-	c := collection{plan: p, self: r.self(), secure: mx.Authentic}
+	c := collection{plan: p, self: r.self(p.Domain), secure: mx.Authentic}
 	list = c.cutNamed(list)
 	for _, f := range r.lookUp(ctx, list[:min(len(list), r.cfg.MaxHosts)]) {
 		if !c.add(f, r.usable(f.answer.Records, r.cfg.Port)) {
@@ -40,8 +43,8 @@ func (r *Router) exchangers(ctx context.Context, p *Plan) error {
 func (r *Router) implicit(ctx context.Context, p *Plan) error {
 	f := r.lookUp(ctx, []candidate{{name: p.Domain}})[0]
 	addrs := r.usable(f.answer.Records, r.cfg.Port)
-	switch self := r.self(); {
-	case errors.Is(f.err, ErrTemporary):
+	switch self := r.self(p.Domain); {
+	case errors.Is(f.err, dns.ErrTemporary):
 		return unanswered(p.Domain, f.err)
 	case len(addrs) == 0:
 		return permanent(550, "5.1.2", "The domain %s has no mail exchanger and no address", p.Domain)
@@ -54,7 +57,7 @@ func (r *Router) implicit(ctx context.Context, p *Plan) error {
 
 // order sorts by preference, with equals in random order, "to spread the load" (RFC 5321 §5.1). A null MX counts for nothing here: alone, it
 // leaves nothing, and beside others it should not be (RFC 7505 §3).
-func (r *Router) order(records []MX) []candidate {
+func (r *Router) order(records []dns.MX) []candidate {
 	var list []candidate
 	for _, mx := range records {
 		if mx.Host != "" {
@@ -103,7 +106,7 @@ func (c *collection) cutNamed(list []candidate) []candidate {
 // add takes a host, or notes why not. It says whether less preferred ones may follow.
 func (c *collection) add(f found, addrs []netip.AddrPort) bool {
 	switch {
-	case errors.Is(f.err, ErrTemporary):
+	case errors.Is(f.err, dns.ErrTemporary):
 		c.pending = cmp.Or(c.pending, &f)
 		c.plan.note("%s: %v", f.name, f.err)
 	case f.err != nil:
@@ -159,12 +162,16 @@ type site struct {
 	addrs []netip.Addr
 }
 
-func (r *Router) self() site {
-	self := r.cfg.Self()
+// self is whom the mail for a domain must not be given to.
+func (r *Router) self(domain string) site {
 	s := site{names: map[string]bool{}}
+	if r.cfg.Local(domain) {
+		return s
+	}
+	self := r.cfg.Self()
 	for _, name := range self.Names {
-		if full, err := fqdn(name); err == nil {
-			s.names[plain(full)] = true
+		if name, err := asciiDomain(strings.TrimSuffix(name, ".")); err == nil {
+			s.names[name] = true
 		}
 	}
 	for _, a := range self.Addrs {

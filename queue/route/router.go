@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/quorumail/quorumail/queue/route/dns"
 )
 
 // Router finds the hosts that take a domain's mail. It may be used by many goroutines.
@@ -21,14 +23,17 @@ type Router struct {
 
 // RouterConfig is what a [Router] needs.
 type RouterConfig struct {
-	Resolver Resolver     // required
+	Resolver dns.Resolver // required
 	Table    func() Table // asked for each plan; default: no rules
 	Self     func() Self  // asked for each plan; default: nobody
+	// Local says whether this site takes the mail of a domain (A-labels) by now. Mail that waited since before goes here like anybody's, and
+	// is no loop. Default: none.
+	Local func(domain string) bool
 
-	Families []Family // which addresses are used, in this order; default IPv6, IPv4
-	Port     uint16   // of mail exchangers; default 25
-	MaxHosts int      // of a plan, the best ones; at least 2 (RFC 5321 §5.1); default 16
-	MaxAddrs int      // of a host, the first ones; default 8
+	Families []dns.Family // which addresses are used, in this order; default IPv6, IPv4
+	Port     uint16       // of mail exchangers; default 25
+	MaxHosts int          // of a plan, the best ones; at least 2 (RFC 5321 §5.1); default 16
+	MaxAddrs int          // of a host, the first ones; default 8
 
 	Random rand.Source // for the order of equal hosts; default: seeded by the runtime
 }
@@ -48,8 +53,11 @@ func NewRouter(cfg RouterConfig) (*Router, error) {
 	if cfg.Self == nil {
 		cfg.Self = func() Self { return Self{} }
 	}
+	if cfg.Local == nil {
+		cfg.Local = func(string) bool { return false }
+	}
 	if cfg.Families == nil {
-		cfg.Families = []Family{IPv6, IPv4}
+		cfg.Families = []dns.Family{dns.IPv6, dns.IPv4}
 	}
 	orElse(&cfg.Port, 25)
 	orElse(&cfg.MaxHosts, 16)
@@ -62,7 +70,7 @@ func NewRouter(cfg RouterConfig) (*Router, error) {
 
 func (c RouterConfig) validate() error {
 	for i, f := range c.Families {
-		if f != IPv4 && f != IPv6 || slices.Contains(c.Families[:i], f) {
+		if f != dns.IPv4 && f != dns.IPv6 || slices.Contains(c.Families[:i], f) {
 			return fmt.Errorf("route: families %v, expected IPv4, IPv6 or both", c.Families)
 		}
 	}
@@ -124,7 +132,7 @@ func (r *Router) literal(p *Plan) error {
 	switch list := r.usable([]netip.Addr{addr}, r.cfg.Port); {
 	case err != nil || len(list) == 0:
 		return permanent(550, "5.1.2", "No mail can be sent to the address %s", p.Domain)
-	case r.self().has(addr):
+	case r.self(p.Domain).has(addr):
 		return loops(p.Domain, true)
 	default:
 		p.Hosts = []Host{{Name: addr.String(), Addrs: list}}
@@ -150,7 +158,7 @@ func (r *Router) smarthosts(ctx context.Context, p *Plan, rule Rule) error {
 	switch {
 	case len(p.Hosts) > 0:
 		return nil
-	case errors.Is(err, ErrTemporary):
+	case errors.Is(err, dns.ErrTemporary):
 		return unanswered(rule.Host, err)
 	}
 	return &Error{Code: 451, Enhanced: "4.3.5", Text: "No address is known for " + rule.Host, cause: orNoAddress(err)}
@@ -175,7 +183,7 @@ type candidate struct {
 // found is a candidate and what the DNS says of it.
 type found struct {
 	candidate
-	answer Answer[netip.Addr]
+	answer dns.Answer[netip.Addr]
 	err    error
 }
 
@@ -186,7 +194,7 @@ func (r *Router) lookUp(ctx context.Context, list []candidate) []found {
 	for i, c := range list {
 		out[i].candidate = c
 		if c.addr.IsValid() {
-			out[i].answer = Answer[netip.Addr]{Records: []netip.Addr{c.addr}, Name: c.name}
+			out[i].answer = dns.Answer[netip.Addr]{Records: []netip.Addr{c.addr}, Name: c.name}
 			continue
 		}
 		all.Go(func() { out[i].answer, out[i].err = r.cfg.Resolver.LookupAddrs(ctx, c.name, r.family()) })
@@ -196,11 +204,11 @@ func (r *Router) lookUp(ctx context.Context, list []candidate) []found {
 }
 
 // family is what to ask for.
-func (r *Router) family() Family {
+func (r *Router) family() dns.Family {
 	if len(r.cfg.Families) == 1 {
 		return r.cfg.Families[0]
 	}
-	return Any
+	return dns.Any
 }
 
 // usable are the addresses that mail can be sent to, family by family, within one in the order in which they came (RFC 5321 §5.1).
@@ -209,7 +217,7 @@ func (r *Router) usable(addrs []netip.Addr, port uint16) []netip.AddrPort {
 	for _, family := range r.cfg.Families {
 		for _, a := range addrs {
 			ap := netip.AddrPortFrom(a, port)
-			if reachable(a) && a.Is4() == (family == IPv4) && len(list) < r.cfg.MaxAddrs && !slices.Contains(list, ap) {
+			if Reachable(a) && a.Is4() == (family == dns.IPv4) && len(list) < r.cfg.MaxAddrs && !slices.Contains(list, ap) {
 				list = append(list, ap)
 			}
 		}
@@ -219,9 +227,9 @@ func (r *Router) usable(addrs []netip.Addr, port uint16) []netip.AddrPort {
 
 var thisNetwork = netip.PrefixFrom(netip.AddrFrom4([4]byte{}), 8)
 
-// reachable: nobody can be reached by an address that stands for no host, for many, or that means something on one link alone (RFC 6890
+// Reachable says whether mail can be sent to an address: nobody can be reached by an address that stands for no host, for many, or that means something on one link alone (RFC 6890
 // §2.2.2). Private addresses and loopback may well be a site's own mail hosts.
-func reachable(a netip.Addr) bool {
+func Reachable(a netip.Addr) bool {
 	return a.IsValid() && !a.IsMulticast() && !a.IsUnspecified() && !thisNetwork.Contains(a) && a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) &&
 		(a.Is4() || !a.IsLinkLocalUnicast())
 }

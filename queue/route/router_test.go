@@ -16,13 +16,14 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/quorumail/quorumail/queue/route"
+	"github.com/quorumail/quorumail/queue/route/dns"
 	"github.com/quorumail/quorumail/queue/route/routetest"
 )
 
 func router(t *testing.T, zone *routetest.Zone, cfg route.RouterConfig) *route.Router {
 	t.Helper()
 	if cfg.Resolver == nil {
-		cfg.Resolver = routetest.NewResolver(t, route.Config{Servers: []string{"192.0.2.53"}, Validating: []string{"192.0.2.53"},
+		cfg.Resolver = routetest.NewResolver(t, dns.Config{Servers: []string{"192.0.2.53"}, Validating: []string{"192.0.2.53"},
 			Transport: zone, Timeout: time.Millisecond, Attempts: 1})
 	}
 	if cfg.Random == nil {
@@ -33,6 +34,14 @@ func router(t *testing.T, zone *routetest.Zone, cfg route.RouterConfig) *route.R
 		t.Fatal(err)
 	}
 	return r
+}
+
+func addrs(list ...string) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range list {
+		out = append(out, netip.MustParseAddr(s))
+	}
+	return out
 }
 
 func tableOf(t *testing.T, rules ...route.Rule) func() route.Table {
@@ -152,7 +161,7 @@ func TestHostsOfADomain(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 			var e *route.Error
-			if err != nil && (!errors.As(err, &e) || e.Permanent != (e.Code >= 500) || errors.Is(err, route.ErrTemporary) == e.Permanent) {
+			if err != nil && (!errors.As(err, &e) || e.Permanent != (e.Code >= 500) || errors.Is(err, dns.ErrTemporary) == e.Permanent) {
 				t.Errorf("%#v", err)
 			}
 		})
@@ -186,9 +195,25 @@ func TestThisSiteIsCutFromTheList(t *testing.T) {
 	}
 }
 
+// Mail that waited when its domain became this site's is delivered, and not sent back as a loop.
+func TestDomainsThatBecameLocalAreNoLoop(t *testing.T) {
+	z := routetest.New("moved.test MX 10 self.test", "moved2.test A 203.0.113.1", "other.test MX 10 self.test", "self.test A 203.0.113.1")
+	r := router(t, z, route.RouterConfig{Self: func() route.Self { return route.Self{Names: []string{"self.test"}, Addrs: addrs("203.0.113.1")} },
+		Local: func(domain string) bool { return strings.HasPrefix(domain, "moved") }})
+	for domain, want := range map[string]string{"moved.test": "10 self.test 203.0.113.1:25", "moved2.test": "0 moved2.test 203.0.113.1:25"} {
+		if p, err := r.Hosts(t.Context(), domain); err != nil || short(p) != want {
+			t.Errorf("%s: got %s, %v", domain, short(p), err)
+		}
+	}
+	var e *route.Error
+	if _, err := r.Hosts(t.Context(), "other.test"); !errors.As(err, &e) || e.Enhanced != "5.4.6" {
+		t.Errorf("another: %v", err)
+	}
+}
+
 func TestPlansSayWhatTheyAre(t *testing.T) {
 	z := routetest.New("a.test MX 10 mx.a.test", "a.test MX 20 gone.test", "mx.a.test A 192.0.2.1", "relay.test A 192.0.2.2", "relay2.test A 192.0.2.3", "relay.test AAAA 2001:db8::2")
-	r := router(t, z, route.RouterConfig{Resolver: served(t, z), Families: []route.Family{route.IPv4}, Port: 2525, Table: tableOf(t,
+	r := router(t, z, route.RouterConfig{Resolver: routetest.NewResolver(t, dns.Config{Servers: []string{routetest.Serve(t, z)}}), Families: []dns.Family{dns.IPv4}, Port: 2525, Table: tableOf(t,
 		route.Rule{Domain: "tls.test", TLS: route.TLSVerify},
 		route.Rule{Domain: "sub.test", Kind: route.Smarthost, Host: "relay2.test, 192.0.2.9 ,[2001:db8::9], relay.test", Port: 26},
 		route.Rule{Domain: "login.test", Kind: route.Smarthost, Host: "Relay.test", Username: "me", Password: "secret"},
@@ -286,29 +311,29 @@ func TestPlansAreBounded(t *testing.T) {
 func TestFamilies(t *testing.T) {
 	z := routetest.New("x.test A 192.0.2.1", "x.test AAAA 2001:db8::1", "six.test AAAA 2001:db8::6", "y.test MX 1 six.test")
 	for _, tc := range []struct {
-		families []route.Family
+		families []dns.Family
 		want     string
 	}{
 		{nil, "0 x.test [2001:db8::1]:25,192.0.2.1:25"},
-		{[]route.Family{route.IPv4, route.IPv6}, "0 x.test 192.0.2.1:25,[2001:db8::1]:25"},
-		{[]route.Family{route.IPv4}, "0 x.test 192.0.2.1:25"},
-		{[]route.Family{route.IPv6}, "0 x.test [2001:db8::1]:25"},
+		{[]dns.Family{dns.IPv4, dns.IPv6}, "0 x.test 192.0.2.1:25,[2001:db8::1]:25"},
+		{[]dns.Family{dns.IPv4}, "0 x.test 192.0.2.1:25"},
+		{[]dns.Family{dns.IPv6}, "0 x.test [2001:db8::1]:25"},
 	} {
 		p, err := router(t, z, route.RouterConfig{Families: tc.families}).Hosts(t.Context(), "x.test")
 		if err != nil || short(p) != tc.want {
 			t.Errorf("%v: got %s, %v, want %s", tc.families, short(p), err, tc.want)
 		}
 	}
-	four := router(t, z, route.RouterConfig{Families: []route.Family{route.IPv4}})
+	four := router(t, z, route.RouterConfig{Families: []dns.Family{dns.IPv4}})
 	for _, ask := range []string{"six.test", "y.test", "[IPv6:2001:db8::1]"} {
-		if _, err := four.Hosts(t.Context(), ask); err == nil || errors.Is(err, route.ErrTemporary) {
+		if _, err := four.Hosts(t.Context(), ask); err == nil || errors.Is(err, dns.ErrTemporary) {
 			t.Errorf("%s without IPv6: %v", ask, err)
 		}
 	}
 	resolver := routetest.Resolver(t, z)
 	for name, cfg := range map[string]route.RouterConfig{
-		"no resolver": {}, "any": {Resolver: resolver, Families: []route.Family{route.Any}}, "twice": {Resolver: resolver, Families: []route.Family{route.IPv4, route.IPv4}},
-		"none": {Resolver: resolver, Families: []route.Family{}}, "one host": {Resolver: resolver, MaxHosts: 1}, "no address": {Resolver: resolver, MaxAddrs: -1},
+		"no resolver": {}, "any": {Resolver: resolver, Families: []dns.Family{dns.Any}}, "twice": {Resolver: resolver, Families: []dns.Family{dns.IPv4, dns.IPv4}},
+		"none": {Resolver: resolver, Families: []dns.Family{}}, "one host": {Resolver: resolver, MaxHosts: 1}, "no address": {Resolver: resolver, MaxAddrs: -1},
 	} {
 		if _, err := route.NewRouter(cfg); err == nil {
 			t.Errorf("%s: no error", name)
@@ -324,7 +349,7 @@ func TestSlowHostsAreLookedUpAtOnce(t *testing.T) {
 			z.Add(fmt.Sprintf("x.test MX 10 dead%d.test", i))
 			z.Fail(fmt.Sprintf("dead%d.test", i), routetest.Silence)
 		}
-		d := routetest.NewResolver(t, route.Config{Servers: []string{"192.0.2.53"}, Transport: z, Timeout: time.Second, Attempts: 2})
+		d := routetest.NewResolver(t, dns.Config{Servers: []string{"192.0.2.53"}, Transport: z, Timeout: time.Second, Attempts: 2})
 		r, err := route.NewRouter(route.RouterConfig{Resolver: d})
 		if err != nil {
 			t.Fatal(err)

@@ -227,3 +227,10 @@ func asciiDomain(s string) (string, error) {
 }
 
 func isLiteral(domain string) bool { return strings.HasPrefix(domain, "[") }
+
+func orElse[T comparable](value *T, otherwise T) {
+	var none T
+	if *value == none {
+		*value = otherwise
+	}
+}

@@ -3,11 +3,11 @@ package routetest
 import (
 	"strings"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
 )
 
 // answer is what the zone says, and how it fails beyond that.
-func (z *Zone) answer(query *dns.Msg, tcp bool) (*dns.Msg, Failure) {
+func (z *Zone) answer(query *miekg.Msg, tcp bool) (*miekg.Msg, Failure) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	q := query.Question[0]
@@ -15,8 +15,8 @@ func (z *Zone) answer(query *dns.Msg, tcp bool) (*dns.Msg, Failure) {
 	if z.asked == nil {
 		z.asked = map[string]int{}
 	}
-	z.asked[dns.TypeToString[q.Qtype]+" "+name]++
-	m := new(dns.Msg)
+	z.asked[miekg.TypeToString[q.Qtype]+" "+name]++
+	m := new(miekg.Msg)
 	m.SetReply(query)
 	m.Authoritative, m.RecursionAvailable = true, true
 	how := z.failure(name)
@@ -38,20 +38,23 @@ func (z *Zone) failure(name string) Failure {
 }
 
 // fail makes m the failure, if that is one that a message can say.
-func (z *Zone) fail(m, query *dns.Msg, how Failure, tcp bool) bool {
-	codes := map[Failure]int{ServFail: dns.RcodeServerFailure, Refused: dns.RcodeRefused, FormErr: dns.RcodeFormatError, NotImp: dns.RcodeNotImplemented}
+func (z *Zone) fail(m, query *miekg.Msg, how Failure, tcp bool) bool {
+	codes := map[Failure]int{ServFail: miekg.RcodeServerFailure, Refused: miekg.RcodeRefused, FormErr: miekg.RcodeFormatError, NotImp: miekg.RcodeNotImplemented}
 	switch code, ok := codes[how]; {
 	case ok:
 		m.Rcode = code
 	case how == NoEDNS && query.IsEdns0() != nil:
-		m.Rcode, m.Question = dns.RcodeFormatError, nil
-	case how == Truncation && !tcp, how == TruncationEverywhere:
+		m.Rcode, m.Question = miekg.RcodeFormatError, nil
+	case how == Truncation && !tcp, how == CutOff && !tcp, how == TruncationEverywhere:
 		m.Truncated = true
-	case how == Lame:
+	case how == Lame, how == LameDenial:
 		m.Authoritative, m.RecursionAvailable = false, false
+		if how == LameDenial {
+			m.Rcode = miekg.RcodeNameError
+		}
 	case how == Referral:
 		m.Authoritative = false
-		m.Ns = append(m.Ns, &dns.NS{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeNS, Class: dns.ClassINET, Ttl: 60}, Ns: "elsewhere.test."})
+		m.Ns = append(m.Ns, &miekg.NS{Hdr: miekg.RR_Header{Name: ".", Rrtype: miekg.TypeNS, Class: miekg.ClassINET, Ttl: 60}, Ns: "elsewhere.test."})
 	default:
 		return false
 	}
@@ -59,7 +62,7 @@ func (z *Zone) fail(m, query *dns.Msg, how Failure, tcp bool) bool {
 }
 
 // fill answers as RFC 1034 §4.3.2 says.
-func (z *Zone) fill(m *dns.Msg, name string, kind uint16) {
+func (z *Zone) fill(m *miekg.Msg, name string, kind uint16) {
 	m.AuthenticatedData = true
 	for range 20 { // a loop of aliases is told as far as this
 		m.AuthenticatedData = m.AuthenticatedData && z.isSecure(name)
@@ -68,7 +71,7 @@ func (z *Zone) fill(m *dns.Msg, name string, kind uint16) {
 		if len(found) > 0 {
 			return
 		}
-		alias := z.of(name, dns.TypeCNAME)
+		alias := z.of(name, miekg.TypeCNAME)
 		if len(alias) == 0 {
 			break
 		}
@@ -76,10 +79,10 @@ func (z *Zone) fill(m *dns.Msg, name string, kind uint16) {
 		if z.chopped {
 			return
 		}
-		name = canonical(alias[0].(*dns.CNAME).Target)
+		name = canonical(alias[0].(*miekg.CNAME).Target)
 	}
 	if !z.exists(name) {
-		m.Rcode = dns.RcodeNameError
+		m.Rcode = miekg.RcodeNameError
 	}
 	m.Ns = append(m.Ns, z.soa())
 }
@@ -91,8 +94,8 @@ func (z *Zone) isSecure(name string) bool {
 	return z.secure[All]
 }
 
-func (z *Zone) of(name string, kind uint16) []dns.RR {
-	var found []dns.RR
+func (z *Zone) of(name string, kind uint16) []miekg.RR {
+	var found []miekg.RR
 	for _, rr := range z.records[name] {
 		if rr.Header().Rrtype == kind {
 			found = append(found, rr)
@@ -111,13 +114,13 @@ func (z *Zone) exists(name string) bool {
 	return false
 }
 
-func (z *Zone) soa() dns.RR {
+func (z *Zone) soa() miekg.RR {
 	for _, records := range z.records {
 		for _, rr := range records {
-			if soa, ok := rr.(*dns.SOA); ok {
+			if soa, ok := rr.(*miekg.SOA); ok {
 				return soa
 			}
 		}
 	}
-	return &dns.SOA{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: 60}, Ns: "ns.test.", Mbox: "hostmaster.test.", Minttl: 60}
+	return &miekg.SOA{Hdr: miekg.RR_Header{Name: ".", Rrtype: miekg.TypeSOA, Class: miekg.ClassINET, Ttl: 60}, Ns: "ns.test.", Mbox: "hostmaster.test.", Minttl: 60}
 }

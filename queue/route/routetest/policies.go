@@ -2,16 +2,17 @@ package routetest
 
 import (
 	"context"
+	"maps"
 	"sync"
 
-	"github.com/quorumail/quorumail/queue/route"
+	"github.com/quorumail/quorumail/queue/route/tlspolicy"
 )
 
-// Policies is a route.PolicyStore in memory. The zero value is empty and ready.
+// Policies is a tlspolicy.Store in memory. The zero value is empty and ready.
 type Policies struct {
 	mu   sync.Mutex
-	kept map[string]route.KeptPolicy // guarded by mu
-	err  error                       // guarded by mu
+	kept map[string]tlspolicy.Kept // guarded by mu
+	err  error                     // guarded by mu
 }
 
 // Fail makes everything fail with err; with nil, work again.
@@ -21,23 +22,40 @@ func (p *Policies) Fail(err error) {
 	p.err = err
 }
 
-// Load implements route.PolicyStore.
-func (p *Policies) Load(_ context.Context, domain string) (route.KeptPolicy, bool, error) {
+// Load implements tlspolicy.Store.
+func (p *Policies) Load(_ context.Context, domain string) (tlspolicy.Kept, bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	kept, ok := p.kept[domain]
 	return kept, ok, p.err
 }
 
-// Save implements route.PolicyStore.
-func (p *Policies) Save(_ context.Context, domain string, policy route.KeptPolicy) error {
+// List implements tlspolicy.Store.
+func (p *Policies) List(context.Context) (map[string]tlspolicy.Kept, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.kept), p.err
+}
+
+// Remove implements tlspolicy.Store.
+func (p *Policies) Remove(_ context.Context, domain string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		delete(p.kept, domain)
+	}
+	return p.err
+}
+
+// Save implements tlspolicy.Store.
+func (p *Policies) Save(_ context.Context, domain string, policy tlspolicy.Kept) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil {
 		return p.err
 	}
 	if p.kept == nil {
-		p.kept = map[string]route.KeptPolicy{}
+		p.kept = map[string]tlspolicy.Kept{}
 	}
 	p.kept[domain] = policy
 	return nil

@@ -6,33 +6,33 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
 
-	"github.com/quorumail/quorumail/queue/route"
+	"github.com/quorumail/quorumail/queue/route/dns"
 )
 
 // Resolver answers out of a zone, without a network; all of its answers may be authentic. It reads no file of the machine.
-func Resolver(t testing.TB, zone *Zone) *route.DNS {
+func Resolver(t testing.TB, zone *Zone) *dns.Client {
 	t.Helper()
 	const server = "192.0.2.53"
-	return NewResolver(t, route.Config{Servers: []string{server}, Validating: []string{server}, Transport: zone})
+	return NewResolver(t, dns.Config{Servers: []string{server}, Validating: []string{server}, Transport: zone})
 }
 
-// NewResolver is route.New for tests: with no hosts file unless there is one in cfg.
-func NewResolver(t testing.TB, cfg route.Config) *route.DNS {
+// NewResolver is dns.New for tests: with no hosts file unless there is one in cfg.
+func NewResolver(t testing.TB, cfg dns.Config) *dns.Client {
 	t.Helper()
 	if cfg.HostsFile == "" {
-		cfg.HostsFile = route.NoFile
+		cfg.HostsFile = dns.NoFile
 	}
-	d, err := route.New(cfg)
+	d, err := dns.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
 
-// Exchange implements route.Transport.
-func (z *Zone) Exchange(ctx context.Context, _ netip.AddrPort, query *dns.Msg, tcp bool) (*dns.Msg, error) {
+// Exchange implements dns.Transport.
+func (z *Zone) Exchange(ctx context.Context, _ netip.AddrPort, query *miekg.Msg, tcp bool) (*miekg.Msg, error) {
 	m, how := z.answer(query, tcp)
 	if how == Silence {
 		<-ctx.Done()
@@ -45,7 +45,7 @@ func (z *Zone) Exchange(ctx context.Context, _ netip.AddrPort, query *dns.Msg, t
 func Serve(t testing.TB, zone *Zone) (addr string) {
 	t.Helper()
 	udp, tcp := listen(t)
-	for _, s := range []*dns.Server{{PacketConn: udp, Handler: zone.handler(false)}, {Listener: tcp, Handler: zone.handler(true)}} {
+	for _, s := range []*miekg.Server{{PacketConn: udp, Handler: zone.handler(false)}, {Listener: tcp, Handler: zone.handler(true)}} {
 		started, ended := make(chan struct{}), make(chan error, 1)
 		s.NotifyStartedFunc = func() { close(started) }
 		go func() { ended <- s.ActivateAndServe() }()
@@ -84,8 +84,8 @@ func listen(t testing.TB) (net.PacketConn, net.Listener) {
 	return nil, nil
 }
 
-func (z *Zone) handler(tcp bool) dns.HandlerFunc {
-	return func(w dns.ResponseWriter, query *dns.Msg) {
+func (z *Zone) handler(tcp bool) miekg.HandlerFunc {
+	return func(w miekg.ResponseWriter, query *miekg.Msg) {
 		m, how := z.answer(query, tcp)
 		switch how {
 		case Silence:
@@ -98,6 +98,10 @@ func (z *Zone) handler(tcp bool) dns.HandlerFunc {
 				_, _ = w.Write(append([]byte{byte(m.Id >> 8), byte(m.Id), 0x80, 0, 0, 9}, make([]byte, 6)...))
 			}
 		}
+		if how == CutOff && !tcp {
+			cut(w, m)
+			return
+		}
 		if !tcp {
 			m.Truncate(size(query))
 		}
@@ -106,8 +110,16 @@ func (z *Zone) handler(tcp bool) dns.HandlerFunc {
 	}
 }
 
+// cut sends an answer of one record that ends within it.
+func cut(w miekg.ResponseWriter, m *miekg.Msg) {
+	m.Answer = append(m.Answer, &miekg.TXT{Hdr: miekg.RR_Header{Name: m.Question[0].Name, Rrtype: miekg.TypeTXT, Class: miekg.ClassINET}, Txt: []string{"never told"}})
+	if raw, err := m.Pack(); err == nil {
+		_, _ = w.Write(raw[:len(raw)-5])
+	}
+}
+
 // forge sends what a stranger would who has not seen the question.
-func forge(w dns.ResponseWriter, m *dns.Msg) {
+func forge(w miekg.ResponseWriter, m *miekg.Msg) {
 	other := m.Copy()
 	other.Id++
 	other.Answer = nil
@@ -121,9 +133,9 @@ func forge(w dns.ResponseWriter, m *dns.Msg) {
 }
 
 // size: RFC 6891 §6.2.5, and RFC 1035 §4.2.1 without EDNS.
-func size(query *dns.Msg) int {
+func size(query *miekg.Msg) int {
 	if o := query.IsEdns0(); o != nil {
-		return int(max(o.UDPSize(), dns.MinMsgSize))
+		return int(max(o.UDPSize(), miekg.MinMsgSize))
 	}
-	return dns.MinMsgSize
+	return miekg.MinMsgSize
 }

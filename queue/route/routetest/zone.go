@@ -8,7 +8,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
 )
 
 // Failure is how a zone fails for a name.
@@ -28,8 +28,12 @@ const (
 	Truncation
 	// TruncationEverywhere leaves it out by TCP, too.
 	TruncationEverywhere
+	// CutOff cuts the answer by UDP in the middle of a record, and gives it by TCP. In memory it is Truncation.
+	CutOff
 	// Lame answers like a server that is not responsible: no records, no authority, no recursion.
 	Lame
+	// LameDenial denies the name like a server that is not responsible for it.
+	LameDenial
 	// Referral answers with other name servers.
 	Referral
 	// Forgery answers first under a wrong ID, then about another name, and then well. In memory it answers well.
@@ -46,7 +50,7 @@ const All = "*"
 type Zone struct {
 	mu sync.Mutex
 	// Guarded by mu. All keys are as canonical gives them.
-	records map[string][]dns.RR
+	records map[string][]miekg.RR
 	fails   map[string]Failure
 	secure  map[string]bool
 	chopped bool
@@ -66,10 +70,10 @@ func (z *Zone) Add(records ...string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	if z.records == nil {
-		z.records = map[string][]dns.RR{}
+		z.records = map[string][]miekg.RR{}
 	}
 	for _, s := range records {
-		rr, err := dns.NewRR("$TTL 3600\n" + s)
+		rr, err := miekg.NewRR("$TTL 3600\n" + s)
 		if err != nil || rr == nil {
 			panic(fmt.Sprintf("routetest: record %q: %v", s, err))
 		}
@@ -143,8 +147,8 @@ func canonical(name string) string {
 		return name
 	}
 	var wire [256]byte
-	if end, err := dns.PackDomainName(dns.Fqdn(name), wire[:], 0, nil, false); err == nil {
-		name, _, _ = dns.UnpackDomainName(wire[:end], 0) // what was just packed unpacks
+	if end, err := miekg.PackDomainName(miekg.Fqdn(name), wire[:], 0, nil, false); err == nil {
+		name, _, _ = miekg.UnpackDomainName(wire[:end], 0) // what was just packed unpacks
 	}
-	return strings.ToLower(dns.Fqdn(name))
+	return strings.ToLower(miekg.Fqdn(name))
 }

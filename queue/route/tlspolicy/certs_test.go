@@ -1,4 +1,4 @@
-package route_test
+package tlspolicy_test
 
 import (
 	"crypto"

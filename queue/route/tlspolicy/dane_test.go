@@ -1,4 +1,4 @@
-package route_test
+package tlspolicy_test
 
 import (
 	"crypto/sha256"
@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/quorumail/quorumail/queue/route"
+	"github.com/quorumail/quorumail/queue/route/dns"
 	"github.com/quorumail/quorumail/queue/route/routetest"
+	"github.com/quorumail/quorumail/queue/route/tlspolicy"
 )
 
 // tlsa makes the record that names a certificate.
-func tlsa(usage, selector, matching uint8, of *authority) route.TLSA {
+func tlsa(usage, selector, matching uint8, of *authority) dns.TLSA {
 	data := of.cert.Raw
 	if selector == 1 {
 		data = of.cert.RawSubjectPublicKeyInfo
@@ -28,7 +30,7 @@ func tlsa(usage, selector, matching uint8, of *authority) route.TLSA {
 		sum := sha512.Sum512(data)
 		data = sum[:]
 	}
-	return route.TLSA{Usage: usage, Selector: selector, Matching: matching, Data: data}
+	return dns.TLSA{Usage: usage, Selector: selector, Matching: matching, Data: data}
 }
 
 func TestVerifyDANE(t *testing.T) {
@@ -47,8 +49,8 @@ func TestVerifyDANE(t *testing.T) {
 	underStranger := issue(t, stranger, named("mx.example.test"))
 
 	one, two := []string{"mx.example.test", "example.test"}, []string{"other.test", "example.test"}
-	none := route.ErrDANEMismatch
-	type list = []route.TLSA
+	none := tlspolicy.ErrDANEMismatch
+	type list = []dns.TLSA
 	type chain = []*authority
 	for _, tc := range []struct {
 		name    string
@@ -93,28 +95,28 @@ func TestVerifyDANE(t *testing.T) {
 		{"TA fails, EE does not", list{tlsa(2, 1, 1, stranger), tlsa(3, 1, 1, leaf)}, chain{leaf, middle}, one, nil},
 
 		{"nothing sent", list{tlsa(3, 1, 1, leaf)}, nil, one, none},
-		{"no records", nil, chain{leaf}, one, route.ErrDANEUnusable},
-		{"PKIX-TA", list{tlsa(0, 1, 1, middle)}, chain{leaf, middle}, one, route.ErrDANEUnusable},
-		{"PKIX-EE (RFC 7672 §3.1.3)", list{tlsa(1, 1, 1, leaf)}, chain{leaf}, one, route.ErrDANEUnusable},
-		{"a usage of the future", list{tlsa(4, 1, 1, leaf)}, chain{leaf}, one, route.ErrDANEUnusable},
-		{"a selector of the future", list{tlsa(3, 2, 1, leaf)}, chain{leaf}, one, route.ErrDANEUnusable},
-		{"a digest of the future", list{tlsa(3, 1, 3, leaf)}, chain{leaf}, one, route.ErrDANEUnusable},
-		{"half a digest", list{{3, 1, 1, tlsa(3, 1, 1, leaf).Data[:16]}}, chain{leaf}, one, route.ErrDANEUnusable},
-		{"half a certificate", list{{2, 0, 0, root.cert.Raw[:100]}}, chain{leaf}, one, route.ErrDANEUnusable},
-		{"no data", list{{3, 1, 0, nil}}, chain{leaf}, one, route.ErrDANEUnusable},
+		{"no records", nil, chain{leaf}, one, tlspolicy.ErrDANEUnusable},
+		{"PKIX-TA", list{tlsa(0, 1, 1, middle)}, chain{leaf, middle}, one, tlspolicy.ErrDANEUnusable},
+		{"PKIX-EE (RFC 7672 §3.1.3)", list{tlsa(1, 1, 1, leaf)}, chain{leaf}, one, tlspolicy.ErrDANEUnusable},
+		{"a usage of the future", list{tlsa(4, 1, 1, leaf)}, chain{leaf}, one, tlspolicy.ErrDANEUnusable},
+		{"a selector of the future", list{tlsa(3, 2, 1, leaf)}, chain{leaf}, one, tlspolicy.ErrDANEUnusable},
+		{"a digest of the future", list{tlsa(3, 1, 3, leaf)}, chain{leaf}, one, tlspolicy.ErrDANEUnusable},
+		{"half a digest", list{{Usage: 3, Selector: 1, Matching: 1, Data: tlsa(3, 1, 1, leaf).Data[:16]}}, chain{leaf}, one, tlspolicy.ErrDANEUnusable},
+		{"half a certificate", list{{Usage: 2, Data: root.cert.Raw[:100]}}, chain{leaf}, one, tlspolicy.ErrDANEUnusable},
+		{"no data", list{{Usage: 3, Selector: 1, Matching: 0, Data: nil}}, chain{leaf}, one, tlspolicy.ErrDANEUnusable},
 		{"an unusable one beside one that does not match", list{tlsa(1, 1, 1, leaf), tlsa(3, 1, 1, self)}, chain{leaf}, one, none},
 		{"an unusable one beside one that matches", list{tlsa(1, 1, 1, self), tlsa(3, 1, 1, leaf)}, chain{leaf}, one, nil},
 
 		{"the strongest digest decides (RFC 7671 §9)", list{tlsa(3, 1, 1, leaf), tlsa(3, 1, 2, self)}, chain{leaf}, one, none},
 		{"of each selector", list{tlsa(3, 1, 1, leaf), tlsa(3, 0, 2, self)}, chain{leaf}, one, nil},
 		{"of each usage", list{tlsa(3, 1, 1, leaf), tlsa(2, 1, 2, root)}, chain{leaf}, one, nil},
-		{"a strongest that cannot be used decides nothing", list{tlsa(3, 1, 1, leaf), {3, 1, 2, []byte{1}}}, chain{leaf}, one, nil},
+		{"a strongest that cannot be used decides nothing", list{tlsa(3, 1, 1, leaf), {Usage: 3, Selector: 1, Matching: 2, Data: []byte{1}}}, chain{leaf}, one, nil},
 	} {
 		var sent []*x509.Certificate
 		for _, c := range tc.chain {
 			sent = append(sent, c.cert)
 		}
-		err := route.VerifyDANE(tc.records, sent, tc.names, certTime)
+		err := tlspolicy.VerifyDANE(tc.records, sent, tc.names, certTime)
 		if !errors.Is(err, tc.want) || (err == nil) != (tc.want == nil) {
 			t.Errorf("%s: got %v, want %v", tc.name, err, tc.want)
 		}
@@ -124,9 +126,9 @@ func TestVerifyDANE(t *testing.T) {
 func TestVerifyDANETakesTheTimeItIsGiven(t *testing.T) {
 	root := issue(t, nil, isCA)
 	leaf := issue(t, root, named("mx.test"))
-	chain, records := []*x509.Certificate{leaf.cert, root.cert}, []route.TLSA{tlsa(2, 1, 1, root)}
+	chain, records := []*x509.Certificate{leaf.cert, root.cert}, []dns.TLSA{tlsa(2, 1, 1, root)}
 	for years, ok := range map[int]bool{-2: false, 0: true, 49: true, 51: false} {
-		if err := route.VerifyDANE(records, chain, []string{"mx.test"}, certTime.AddDate(years, 0, 0)); (err == nil) != ok {
+		if err := tlspolicy.VerifyDANE(records, chain, []string{"mx.test"}, certTime.AddDate(years, 0, 0)); (err == nil) != ok {
 			t.Errorf("after %d years: %v", years, err)
 		}
 	}
@@ -140,7 +142,7 @@ func TestTLSARecordsCountOnlyWhenAuthentic(t *testing.T) {
 	z.Secure(routetest.All)
 	z.Insecure("_25._tcp.plain.test")
 	z.Fail("_25._tcp.hidden.test", routetest.ServFail)
-	d := routetest.NewResolver(t, route.Config{Servers: []string{"192.0.2.53"}, Validating: []string{"192.0.2.53"}, Transport: z, Timeout: time.Second, Attempts: 1})
+	d := routetest.NewResolver(t, dns.Config{Servers: []string{"192.0.2.53"}, Validating: []string{"192.0.2.53"}, Transport: z, Timeout: time.Second, Attempts: 1})
 	host := func(name string, port uint16, authentic bool) route.Host {
 		return route.Host{Name: name, Authentic: authentic, Addrs: []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port)}}
 	}
@@ -156,10 +158,10 @@ func TestTLSARecordsCountOnlyWhenAuthentic(t *testing.T) {
 		{"of a host that is not", host("loose.test", 25, false), -1, nil},
 		{"not authentic", host("plain.test", 25, true), -1, nil},
 		{"none", host("bare.test", 25, true), -1, nil},
-		{"no answer", host("hidden.test", 25, true), -1, route.ErrTemporary},
+		{"no answer", host("hidden.test", 25, true), -1, dns.ErrTemporary},
 		{"no address", route.Host{Name: "mx.test", Authentic: true}, -1, nil},
 	} {
-		got, err := route.TLSARecords(t.Context(), d, tc.host)
+		got, err := tlspolicy.TLSARecords(t.Context(), d, tc.host)
 		if !errors.Is(err, tc.err) || (err == nil) != (tc.err == nil) || (len(got) > 0) != (tc.usage >= 0) || len(got) > 0 && int(got[0].Usage) != tc.usage {
 			t.Errorf("%s: got %v, %v", tc.name, got, err)
 		}

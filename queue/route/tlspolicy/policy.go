@@ -1,4 +1,4 @@
-package route
+package tlspolicy
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/quorumail/quorumail/protocol/smtp"
 )
 
 // STSPolicy is what a domain says of the TLS of its mail exchangers (RFC 8461 §3.2).
@@ -70,7 +72,7 @@ func isSTSName(s string) bool {
 
 func isAlphanumeric(s, more string) bool {
 	for i := range len(s) {
-		if c := s[i]; !isDigit(c) && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && strings.IndexByte(more, c) < 0 {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && strings.IndexByte(more, c) < 0 {
 			return false
 		}
 	}
@@ -129,11 +131,15 @@ func first(list []string) string {
 func stsPatterns(list []string) ([]string, error) {
 	var patterns []string
 	for _, s := range list {
-		pattern, err := normalPattern(strings.TrimSuffix(s, "."))
-		if err != nil || pattern == "*" || isLiteral(pattern) {
+		name, wild := strings.CutPrefix(strings.TrimSuffix(s, "."), "*.")
+		name, err := asciiDomain(name)
+		if err != nil || isLiteral(name) {
 			return nil, fmt.Errorf("mx %q", s)
 		}
-		patterns = append(patterns, pattern)
+		if wild {
+			name = "*." + name
+		}
+		patterns = append(patterns, name)
 	}
 	return patterns, nil
 }
@@ -145,3 +151,14 @@ func stsAge(s string) (time.Duration, error) {
 	}
 	return time.Duration(min(seconds, maxSTSSeconds)) * time.Second, nil
 }
+
+// asciiDomain brings a domain or an address literal into the one form that we compare and ask for.
+func asciiDomain(s string) (string, error) {
+	domain, err := smtp.ParseDomain(s)
+	if err != nil {
+		return "", err
+	}
+	return smtp.ASCIIDomain(domain)
+}
+
+func isLiteral(domain string) bool { return strings.HasPrefix(domain, "[") }

@@ -1,4 +1,4 @@
-package route
+package dns
 
 import (
 	"context"
@@ -8,33 +8,35 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
+
+	"github.com/quorumail/quorumail/queue/route/flight"
 )
 
-// DNS is a [Resolver] that asks servers which recurse for it, and remembers what they said. It may be used by many goroutines.
-type DNS struct {
+// Client is a [Resolver] that asks servers which recurse for it, and remembers what they said. It may be used by many goroutines.
+type Client struct {
 	cfg        Config
 	servers    []netip.AddrPort // as configured; empty: those of resolv.conf
 	validating []netip.AddrPort
 	resolvConf watched[resolvConf]
 	hosts      watched[hostsFile]
 	cache      *cache
-	flights    flights[question, result]
+	flights    flight.Group[question, result]
 }
 
 // question is what a server is asked. Class IN goes without saying.
 type question struct {
 	name string // as [fqdn] gives it
-	kind uint16 // dns.TypeMX and so on
+	kind uint16 // miekg.TypeMX and so on
 }
 
 // String is the question in errors and logs.
 func (q question) String() string {
-	return fmt.Sprintf("%s of %s", dns.TypeToString[q.kind], plain(q.name))
+	return fmt.Sprintf("%s of %s", miekg.TypeToString[q.kind], plain(q.name))
 }
 
 // New makes a resolver. Nothing is asked or read before the first question.
-func New(cfg Config) (*DNS, error) {
+func New(cfg Config) (*Client, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -49,61 +51,61 @@ func New(cfg Config) (*DNS, error) {
 	}
 	for _, v := range validating {
 		if len(servers) > 0 && !slices.Contains(servers, v) {
-			return nil, fmt.Errorf("route: %v is to validate and is none of the servers", v) // or a slip would switch DANE off unseen
+			return nil, fmt.Errorf("dns: %v is to validate and is none of the servers", v) // or a slip would switch DANE off unseen
 		}
 	}
-	return &DNS{
+	return &Client{
 		cfg: cfg, servers: servers, validating: validating,
 		resolvConf: watched[resolvConf]{path: cfg.ResolvConf, parse: parseResolvConf, log: cfg.Logger},
 		hosts:      watched[hostsFile]{path: cfg.HostsFile, parse: parseHosts, log: cfg.Logger},
-		cache:      newCache(cfg.CacheEntries, cfg.Now),
+		cache:      newCache(cfg.CacheEntries, cfg.CacheBytes, cfg.Now),
 	}, nil
 }
 
 // LookupMX implements [Resolver].
-func (d *DNS) LookupMX(ctx context.Context, domain string) (Answer[MX], error) {
-	return look(ctx, d, domain, dns.TypeMX, toMX)
+func (d *Client) LookupMX(ctx context.Context, domain string) (Answer[MX], error) {
+	return look(ctx, d, domain, miekg.TypeMX, toMX)
 }
 
 // LookupTXT implements [Resolver].
-func (d *DNS) LookupTXT(ctx context.Context, name string) (Answer[string], error) {
-	return look(ctx, d, name, dns.TypeTXT, toText)
+func (d *Client) LookupTXT(ctx context.Context, name string) (Answer[string], error) {
+	return look(ctx, d, name, miekg.TypeTXT, toText)
 }
 
 // LookupTLSA implements [Resolver].
-func (d *DNS) LookupTLSA(ctx context.Context, port uint16, host string) (Answer[TLSA], error) {
-	return look(ctx, d, fmt.Sprintf("_%d._tcp.%s", port, host), dns.TypeTLSA, toTLSA)
+func (d *Client) LookupTLSA(ctx context.Context, port uint16, host string) (Answer[TLSA], error) {
+	return look(ctx, d, fmt.Sprintf("_%d._tcp.%s", port, host), miekg.TypeTLSA, toTLSA)
 }
 
 // LookupPTR implements [Resolver].
-func (d *DNS) LookupPTR(ctx context.Context, addr netip.Addr) (Answer[string], error) {
+func (d *Client) LookupPTR(ctx context.Context, addr netip.Addr) (Answer[string], error) {
 	addr = addr.Unmap().WithZone("")
 	if names := d.hosts.get().names[addr]; len(names) > 0 {
 		return Answer[string]{Records: slices.Clone(names), Name: addr.String()}, nil
 	}
-	name, err := dns.ReverseAddr(addr.String())
+	name, err := miekg.ReverseAddr(addr.String())
 	if err != nil {
 		return Answer[string]{}, fmt.Errorf("look up the name of %v: %w: %w", addr, ErrNoDomain, err)
 	}
-	return look(ctx, d, name, dns.TypePTR, toName)
+	return look(ctx, d, name, miekg.TypePTR, toName)
 }
 
 // LookupAddrs implements [Resolver]. When one family has an answer and the other fails, the answer is what there is.
-func (d *DNS) LookupAddrs(ctx context.Context, host string, family Family) (Answer[netip.Addr], error) {
+func (d *Client) LookupAddrs(ctx context.Context, host string, family Family) (Answer[netip.Addr], error) {
 	if known, ok := d.hosts.get().lookup(host); ok {
 		return fromHosts(known, host, family)
 	}
 	switch family {
 	case IPv4:
-		return look(ctx, d, host, dns.TypeA, toAddr)
+		return look(ctx, d, host, miekg.TypeA, toAddr)
 	case IPv6:
-		return look(ctx, d, host, dns.TypeAAAA, toAddr)
+		return look(ctx, d, host, miekg.TypeAAAA, toAddr)
 	}
 	var four, six Answer[netip.Addr]
 	var err4, err6 error
 	var both sync.WaitGroup
-	both.Go(func() { six, err6 = look(ctx, d, host, dns.TypeAAAA, toAddr) })
-	four, err4 = look(ctx, d, host, dns.TypeA, toAddr)
+	both.Go(func() { six, err6 = look(ctx, d, host, miekg.TypeAAAA, toAddr) })
+	four, err4 = look(ctx, d, host, miekg.TypeA, toAddr)
 	both.Wait()
 	return join(four, err4, six, err6)
 }
@@ -126,10 +128,10 @@ func join(four Answer[netip.Addr], err4 error, six Answer[netip.Addr], err6 erro
 }
 
 // look asks for the records of one kind and makes of each what convert does; those that it refuses are left out.
-func look[T any](ctx context.Context, d *DNS, name string, kind uint16, convert func(dns.RR) (T, bool)) (Answer[T], error) {
+func look[T any](ctx context.Context, d *Client, name string, kind uint16, convert func(miekg.RR) (T, bool)) (Answer[T], error) {
 	full, err := fqdn(name)
 	if err != nil {
-		return Answer[T]{}, fmt.Errorf("look up %s of %q: %w: %w", dns.TypeToString[kind], name, ErrNoDomain, err)
+		return Answer[T]{}, fmt.Errorf("look up %s of %q: %w: %w", miekg.TypeToString[kind], name, ErrNoDomain, err)
 	}
 	q := question{name: full, kind: kind}
 	found, err := d.resolve(ctx, q)
@@ -149,12 +151,12 @@ func look[T any](ctx context.Context, d *DNS, name string, kind uint16, convert 
 }
 
 // resolve answers from the cache, or asks once for all who want to know the same.
-func (d *DNS) resolve(ctx context.Context, q question) (result, error) {
+func (d *Client) resolve(ctx context.Context, q question) (result, error) {
 	if found, ok := d.cache.get(q); ok {
 		d.cfg.Metrics.Questions.WithLabelValues("cached").Inc()
 		return found, found.absent
 	}
-	found, err := d.flights.do(ctx, q, func() (result, error) {
+	found, err := d.flights.Do(ctx, q, func() (result, error) {
 		// Another's question may have been answered between the look into the cache and this flight.
 		if found, ok := d.cache.get(q); ok {
 			return found, nil

@@ -1,10 +1,10 @@
-package route
+package dns
 
 import (
 	"errors"
 	"strings"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
 
 	"github.com/quorumail/quorumail/protocol/smtp"
 )
@@ -24,11 +24,11 @@ func fqdn(name string) (string, error) {
 		name = ascii
 	}
 	var wire [256]byte // RFC 1035 §2.3.4: 255 at most
-	end, err := dns.PackDomainName(strings.ReplaceAll(name, `\`, `\\`)+".", wire[:], 0, nil, false)
+	end, err := miekg.PackDomainName(strings.ReplaceAll(name, `\`, `\\`)+".", wire[:], 0, nil, false)
 	if err != nil {
 		return "", err
 	}
-	full, _, err := dns.UnpackDomainName(wire[:end], 0)
+	full, _, err := miekg.UnpackDomainName(wire[:end], 0)
 	return canonical(full), err
 }
 

@@ -1,4 +1,4 @@
-package route_test
+package dns_test
 
 import (
 	"context"
@@ -15,17 +15,17 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
 
-	"github.com/quorumail/quorumail/queue/route"
+	"github.com/quorumail/quorumail/queue/route/dns"
 	"github.com/quorumail/quorumail/queue/route/routetest"
 )
 
 // served is a resolver that asks one server on loopback, which it believes to validate.
-func served(t *testing.T, zone *routetest.Zone) *route.DNS {
+func served(t *testing.T, zone *routetest.Zone) *dns.Client {
 	t.Helper()
 	server := routetest.Serve(t, zone)
-	return routetest.NewResolver(t, route.Config{Servers: []string{server}, Validating: []string{server}, Timeout: 5 * time.Second, Attempts: 1})
+	return routetest.NewResolver(t, dns.Config{Servers: []string{server}, Validating: []string{server}, Timeout: 5 * time.Second, Attempts: 1})
 }
 
 func addrs(list ...string) []netip.Addr {
@@ -36,7 +36,7 @@ func addrs(list ...string) []netip.Addr {
 	return out
 }
 
-func check[T any](t *testing.T, what string, got route.Answer[T], err error, want route.Answer[T]) {
+func check[T any](t *testing.T, what string, got dns.Answer[T], err error, want dns.Answer[T]) {
 	t.Helper()
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%s: got %+v, %v, want %+v", what, got, err, want)
@@ -45,7 +45,7 @@ func check[T any](t *testing.T, what string, got route.Answer[T], err error, wan
 
 func wantError(t *testing.T, what string, err, want error) {
 	t.Helper()
-	all := []error{route.ErrNoDomain, route.ErrNoRecords, route.ErrTemporary}
+	all := []error{dns.ErrNoDomain, dns.ErrNoRecords, dns.ErrTemporary}
 	for _, one := range all {
 		if errors.Is(err, one) != (one == want) {
 			t.Errorf("%s: got %v, want %v", what, err, want)
@@ -63,26 +63,26 @@ func TestEveryKindOfRecordIsRead(t *testing.T) {
 	d, ctx := served(t, z), t.Context()
 
 	mx, err := d.LookupMX(ctx, "Example.org.")
-	check(t, "MX", mx, err, route.Answer[route.MX]{Name: "example.org", Records: []route.MX{{20, "b.example.org"}, {10, "a.example.org"}}})
+	check(t, "MX", mx, err, dns.Answer[dns.MX]{Name: "example.org", Records: []dns.MX{{20, "b.example.org"}, {10, "a.example.org"}}})
 	mx, err = d.LookupMX(ctx, "null.example")
-	check(t, "null MX", mx, err, route.Answer[route.MX]{Name: "null.example", Records: []route.MX{{0, ""}}})
+	check(t, "null MX", mx, err, dns.Answer[dns.MX]{Name: "null.example", Records: []dns.MX{{0, ""}}})
 	mx, err = d.LookupMX(ctx, "BÜCHER.example")
-	check(t, "MX of an international name", mx, err, route.Answer[route.MX]{Name: "xn--bcher-kva.example", Records: []route.MX{{10, "mx.xn--bcher-kva.example"}}})
-	a, err := d.LookupAddrs(ctx, "host.example", route.IPv4)
-	check(t, "A", a, err, route.Answer[netip.Addr]{Name: "host.example", Records: addrs("192.0.2.1")})
-	a, err = d.LookupAddrs(ctx, "host.example", route.IPv6)
-	check(t, "AAAA", a, err, route.Answer[netip.Addr]{Name: "host.example", Records: addrs("2001:db8::1", "192.0.2.2")})
-	a, err = d.LookupAddrs(ctx, "host.example", route.Any)
-	check(t, "addresses", a, err, route.Answer[netip.Addr]{Name: "host.example", Records: addrs("192.0.2.1", "2001:db8::1", "192.0.2.2")})
-	a, err = d.LookupAddrs(ctx, `O'b@x\y.example`, route.IPv4)
-	check(t, "a name of special bytes", a, err, route.Answer[netip.Addr]{Name: `o\'b\@x\\y.example`, Records: addrs("192.0.2.3")})
+	check(t, "MX of an international name", mx, err, dns.Answer[dns.MX]{Name: "xn--bcher-kva.example", Records: []dns.MX{{10, "mx.xn--bcher-kva.example"}}})
+	a, err := d.LookupAddrs(ctx, "host.example", dns.IPv4)
+	check(t, "A", a, err, dns.Answer[netip.Addr]{Name: "host.example", Records: addrs("192.0.2.1")})
+	a, err = d.LookupAddrs(ctx, "host.example", dns.IPv6)
+	check(t, "AAAA", a, err, dns.Answer[netip.Addr]{Name: "host.example", Records: addrs("2001:db8::1", "192.0.2.2")})
+	a, err = d.LookupAddrs(ctx, "host.example", dns.Any)
+	check(t, "addresses", a, err, dns.Answer[netip.Addr]{Name: "host.example", Records: addrs("192.0.2.1", "2001:db8::1", "192.0.2.2")})
+	a, err = d.LookupAddrs(ctx, `O'b@x\y.example`, dns.IPv4)
+	check(t, "a name of special bytes", a, err, dns.Answer[netip.Addr]{Name: `o\'b\@x\\y.example`, Records: addrs("192.0.2.3")})
 	txt, err := d.LookupTXT(ctx, "txt.example")
-	check(t, "TXT", txt, err, route.Answer[string]{Name: "txt.example", Records: []string{"v=spf1 -all", "a\"b\\c\xc8 d"}})
+	check(t, "TXT", txt, err, dns.Answer[string]{Name: "txt.example", Records: []string{"v=spf1 -all", "a\"b\\c\xc8 d"}})
 	tlsa, err := d.LookupTLSA(ctx, 25, "host.example")
-	check(t, "TLSA", tlsa, err, route.Answer[route.TLSA]{Name: "_25._tcp.host.example", Records: []route.TLSA{
+	check(t, "TLSA", tlsa, err, dns.Answer[dns.TLSA]{Name: "_25._tcp.host.example", Records: []dns.TLSA{
 		{Usage: 3, Selector: 1, Matching: 1, Data: []byte(strings.Repeat("\x01\x23\x45\x67\x89\xab\xcd\xef", 4))}}})
 	ptr, err := d.LookupPTR(ctx, netip.MustParseAddr("::ffff:192.0.2.1"))
-	check(t, "PTR", ptr, err, route.Answer[string]{Name: "1.2.0.192.in-addr.arpa", Records: []string{"host.example"}})
+	check(t, "PTR", ptr, err, dns.Answer[string]{Name: "1.2.0.192.in-addr.arpa", Records: []string{"host.example"}})
 	ptr, err = d.LookupPTR(ctx, netip.MustParseAddr("2001:db8::1"))
 	if err != nil || len(ptr.Records) != 1 || ptr.Records[0] != "six.example" {
 		t.Errorf("PTR of IPv6: got %+v, %v", ptr, err)
@@ -97,26 +97,26 @@ func TestAbsencesAreToldApart(t *testing.T) {
 		name, ask string
 		want      error
 	}{
-		{"no name", "gone.example", route.ErrNoDomain},
-		{"no records", "host.example", route.ErrNoRecords},
-		{"a name that has only names below", "empty.example", route.ErrNoRecords},
-		{"an alias of nothing", "alias.example", route.ErrNoDomain},
-		{"no name at all", "", route.ErrNoDomain},
-		{"the root", ".", route.ErrNoDomain},
-		{"an empty label", "a..example", route.ErrNoDomain},
-		{"a long label", strings.Repeat("x", 64) + ".example", route.ErrNoDomain},
-		{"a long name", strings.Repeat("abc.", 64) + "example", route.ErrNoDomain},
-		{"no international name", "bü cher.example", route.ErrNoDomain},
+		{"no name", "gone.example", dns.ErrNoDomain},
+		{"no records", "host.example", dns.ErrNoRecords},
+		{"a name that has only names below", "empty.example", dns.ErrNoRecords},
+		{"an alias of nothing", "alias.example", dns.ErrNoDomain},
+		{"no name at all", "", dns.ErrNoDomain},
+		{"the root", ".", dns.ErrNoDomain},
+		{"an empty label", "a..example", dns.ErrNoDomain},
+		{"a long label", strings.Repeat("x", 64) + ".example", dns.ErrNoDomain},
+		{"a long name", strings.Repeat("abc.", 64) + "example", dns.ErrNoDomain},
+		{"no international name", "bü cher.example", dns.ErrNoDomain},
 	} {
 		_, err := d.LookupMX(ctx, tc.ask)
 		wantError(t, tc.name, err, tc.want)
 	}
-	_, err := d.LookupAddrs(ctx, "gone.example", route.Any)
-	wantError(t, "addresses of no name", err, route.ErrNoDomain)
-	_, err = d.LookupAddrs(ctx, "empty.example", route.Any)
-	wantError(t, "no addresses", err, route.ErrNoRecords)
+	_, err := d.LookupAddrs(ctx, "gone.example", dns.Any)
+	wantError(t, "addresses of no name", err, dns.ErrNoDomain)
+	_, err = d.LookupAddrs(ctx, "empty.example", dns.Any)
+	wantError(t, "no addresses", err, dns.ErrNoRecords)
 	_, err = d.LookupPTR(ctx, netip.Addr{})
-	wantError(t, "the name of no address", err, route.ErrNoDomain)
+	wantError(t, "the name of no address", err, dns.ErrNoDomain)
 }
 
 func TestFailuresOfAServer(t *testing.T) {
@@ -130,9 +130,11 @@ func TestFailuresOfAServer(t *testing.T) {
 		{"FORMERR", routetest.FormErr, false},
 		{"NOTIMP", routetest.NotImp, false},
 		{"lame", routetest.Lame, false},
+		{"lame, and denies the name", routetest.LameDenial, false},
 		{"referral", routetest.Referral, false},
 		{"truncated by TCP", routetest.TruncationEverywhere, false},
 		{"truncated by UDP", routetest.Truncation, true},
+		{"cut off by UDP", routetest.CutOff, true},
 		{"no EDNS", routetest.NoEDNS, true},
 		{"forged answers before the right one", routetest.Forgery, true},
 		{"garbage before the right answer", routetest.Garbage, true},
@@ -141,15 +143,15 @@ func TestFailuresOfAServer(t *testing.T) {
 			z := routetest.New("host.example A 192.0.2.1")
 			z.Fail("host.example", tc.how)
 			d := served(t, z)
-			got, err := d.LookupAddrs(t.Context(), "host.example", route.IPv4)
+			got, err := d.LookupAddrs(t.Context(), "host.example", dns.IPv4)
 			if tc.ok {
-				check(t, tc.name, got, err, route.Answer[netip.Addr]{Name: "host.example", Records: addrs("192.0.2.1")})
+				check(t, tc.name, got, err, dns.Answer[netip.Addr]{Name: "host.example", Records: addrs("192.0.2.1")})
 				return
 			}
-			wantError(t, tc.name, err, route.ErrTemporary)
+			wantError(t, tc.name, err, dns.ErrTemporary)
 			z.Fail("host.example", 0)
-			got, err = d.LookupAddrs(t.Context(), "host.example", route.IPv4)
-			check(t, "afterwards", got, err, route.Answer[netip.Addr]{Name: "host.example", Records: addrs("192.0.2.1")})
+			got, err = d.LookupAddrs(t.Context(), "host.example", dns.IPv4)
+			check(t, "afterwards", got, err, dns.Answer[netip.Addr]{Name: "host.example", Records: addrs("192.0.2.1")})
 		})
 	}
 }
@@ -161,7 +163,7 @@ func TestLargeAnswersComeByTCP(t *testing.T) {
 		z.Add(fmt.Sprintf("large.example TXT %q", want[i]))
 	}
 	got, err := served(t, z).LookupTXT(t.Context(), "large.example")
-	check(t, "TXT", got, err, route.Answer[string]{Name: "large.example", Records: want})
+	check(t, "TXT", got, err, dns.Answer[string]{Name: "large.example", Records: want})
 	if n := z.Asked("TXT", "large.example"); n != 2 {
 		t.Errorf("asked %d times, want once by UDP and once by TCP", n)
 	}
@@ -174,18 +176,18 @@ func TestTheNextServerIsAsked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bad := routetest.New("host.example A 192.0.2.66")
 			bad.Fail(routetest.All, how)
-			d := routetest.NewResolver(t, route.Config{Servers: []string{routetest.Serve(t, bad), second}, Timeout: 100 * time.Millisecond, Attempts: 50})
-			got, err := d.LookupAddrs(t.Context(), "host.example", route.IPv4)
-			check(t, name, got, err, route.Answer[netip.Addr]{Name: "host.example", Records: addrs("192.0.2.1")})
+			d := routetest.NewResolver(t, dns.Config{Servers: []string{routetest.Serve(t, bad), second}, Timeout: 100 * time.Millisecond, Attempts: 50})
+			got, err := d.LookupAddrs(t.Context(), "host.example", dns.IPv4)
+			check(t, name, got, err, dns.Answer[netip.Addr]{Name: "host.example", Records: addrs("192.0.2.1")})
 			if bad.Asked("A", "host.example") == 0 {
 				t.Error("the first server was not asked")
 			}
 		})
 	}
 	t.Run("nobody there", func(t *testing.T) {
-		d := routetest.NewResolver(t, route.Config{Servers: []string{unused(t), second}})
-		got, err := d.LookupAddrs(t.Context(), "host.example", route.IPv4)
-		check(t, "A", got, err, route.Answer[netip.Addr]{Name: "host.example", Records: addrs("192.0.2.1")})
+		d := routetest.NewResolver(t, dns.Config{Servers: []string{unused(t), second}})
+		got, err := d.LookupAddrs(t.Context(), "host.example", dns.IPv4)
+		check(t, "A", got, err, dns.Answer[netip.Addr]{Name: "host.example", Records: addrs("192.0.2.1")})
 	})
 }
 
@@ -205,17 +207,17 @@ func TestTriesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		z := routetest.New()
 		z.Fail(routetest.All, routetest.Silence)
-		d := routetest.NewResolver(t, route.Config{Servers: []string{"192.0.2.1", "192.0.2.2"}, Timeout: 2 * time.Second, Attempts: 3, Transport: z})
+		d := routetest.NewResolver(t, dns.Config{Servers: []string{"192.0.2.1", "192.0.2.2"}, Timeout: 2 * time.Second, Attempts: 3, Transport: z})
 		begin := time.Now()
 		_, err := d.LookupMX(t.Context(), "example.org")
-		wantError(t, "silence", err, route.ErrTemporary)
+		wantError(t, "silence", err, dns.ErrTemporary)
 		if n, took := z.Asked("MX", "example.org"), time.Since(begin); n != 6 || took != 12*time.Second {
 			t.Errorf("asked %d times in %v, want 6 in 12s", n, took)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err = d.LookupMX(ctx, "example.net")
-		wantError(t, "a caller without patience", err, route.ErrTemporary)
+		wantError(t, "a caller without patience", err, dns.ErrTemporary)
 		if n := z.Asked("MX", "example.net"); n != 1 || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("asked %d times, and %v", n, err)
 		}
@@ -225,7 +227,7 @@ func TestTriesAreBounded(t *testing.T) {
 func TestCancellingEndsAWaitOnTheNetwork(t *testing.T) {
 	z := routetest.New()
 	z.Fail(routetest.All, routetest.Silence)
-	d := routetest.NewResolver(t, route.Config{Servers: []string{routetest.Serve(t, z)}, Timeout: time.Hour})
+	d := routetest.NewResolver(t, dns.Config{Servers: []string{routetest.Serve(t, z)}, Timeout: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer cancel()
@@ -234,7 +236,7 @@ func TestCancellingEndsAWaitOnTheNetwork(t *testing.T) {
 		}
 	}()
 	_, err := d.LookupMX(ctx, "example.org")
-	wantError(t, "cancelled", err, route.ErrTemporary)
+	wantError(t, "cancelled", err, dns.ErrTemporary)
 	if !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
@@ -249,16 +251,16 @@ func TestAliasesAreFollowed(t *testing.T) {
 	for _, name := range []string{"in one answer", "in an answer each"} {
 		t.Run(name, func(t *testing.T) {
 			d := served(t, z)
-			got, err := d.LookupAddrs(t.Context(), "one.example", route.Any)
-			check(t, "A", got, err, route.Answer[netip.Addr]{Name: "three.example", Aliased: true, Records: addrs("192.0.2.1")})
-			got, err = d.LookupAddrs(t.Context(), "long4.example", route.IPv4)
-			check(t, "eight aliases", got, err, route.Answer[netip.Addr]{Name: "long12.example", Aliased: true, Records: addrs("192.0.2.2")})
-			_, err = d.LookupAddrs(t.Context(), "long3.example", route.IPv4)
-			wantError(t, "nine aliases", err, route.ErrTemporary)
-			_, err = d.LookupAddrs(t.Context(), "loop.example", route.IPv4)
-			wantError(t, "a loop", err, route.ErrTemporary)
+			got, err := d.LookupAddrs(t.Context(), "one.example", dns.Any)
+			check(t, "A", got, err, dns.Answer[netip.Addr]{Name: "three.example", Aliased: true, Records: addrs("192.0.2.1")})
+			got, err = d.LookupAddrs(t.Context(), "long4.example", dns.IPv4)
+			check(t, "eight aliases", got, err, dns.Answer[netip.Addr]{Name: "long12.example", Aliased: true, Records: addrs("192.0.2.2")})
+			_, err = d.LookupAddrs(t.Context(), "long3.example", dns.IPv4)
+			wantError(t, "nine aliases", err, dns.ErrTemporary)
+			_, err = d.LookupAddrs(t.Context(), "loop.example", dns.IPv4)
+			wantError(t, "a loop", err, dns.ErrTemporary)
 			_, err = d.LookupMX(t.Context(), "one.example")
-			wantError(t, "an alias of what has no such records", err, route.ErrNoRecords)
+			wantError(t, "an alias of what has no such records", err, dns.ErrNoRecords)
 		})
 		z.Chop()
 	}
@@ -279,13 +281,13 @@ func TestAuthenticAnswers(t *testing.T) {
 		{"a chain with one end loose", "unsafe.example", true, false},
 		{"said by just any server", "host.example", false, false},
 	} {
-		cfg := route.Config{Servers: []string{server}}
+		cfg := dns.Config{Servers: []string{server}}
 		if tc.validating {
 			cfg.Validating = cfg.Servers
 		}
 		d := routetest.NewResolver(t, cfg)
 		for _, from := range []string{"server", "cache"} {
-			got, err := d.LookupAddrs(t.Context(), tc.ask, route.Any)
+			got, err := d.LookupAddrs(t.Context(), tc.ask, dns.Any)
 			if err != nil || got.Authentic != tc.want || len(got.Records) != 2 {
 				t.Errorf("%s, from %s: got %+v, %v", tc.name, from, got, err)
 			}
@@ -293,15 +295,47 @@ func TestAuthenticAnswers(t *testing.T) {
 	}
 }
 
+// byServer asks each server a zone of its own.
+type byServer map[string]*routetest.Zone
+
+func (b byServer) Exchange(ctx context.Context, server netip.AddrPort, query *miekg.Msg, tcp bool) (*miekg.Msg, error) {
+	return b[server.Addr().String()].Exchange(ctx, server, query, tcp)
+}
+
+// A validating server has no answer when somebody meddles with it; that of another must not take its place.
+func TestOthersAreNotAskedWhereSomeValidate(t *testing.T) {
+	strict, loose := routetest.New("host.example A 192.0.2.1"), routetest.New("host.example A 192.0.2.66")
+	strict.Secure(routetest.All)
+	strict.Fail("host.example", routetest.ServFail)
+	conf := filepath.Join(t.TempDir(), "resolv.conf")
+	write(t, conf, "nameserver 192.0.2.54\nnameserver 192.0.2.53\noptions attempts:1")
+	for name, cfg := range map[string]dns.Config{
+		"listed":         {Servers: []string{"192.0.2.54", "192.0.2.53"}, Validating: []string{"192.0.2.53"}},
+		"of resolv.conf": {ResolvConf: conf, Validating: []string{"192.0.2.53"}},
+	} {
+		cfg.Transport = byServer{"192.0.2.53": strict, "192.0.2.54": loose}
+		d := routetest.NewResolver(t, cfg)
+		strict.Fail("host.example", routetest.ServFail)
+		_, err := d.LookupAddrs(t.Context(), "host.example", dns.IPv4)
+		wantError(t, name+", bogus", err, dns.ErrTemporary)
+		strict.Fail("host.example", 0)
+		got, err := d.LookupAddrs(t.Context(), "host.example", dns.IPv4)
+		check(t, name, got, err, dns.Answer[netip.Addr]{Name: "host.example", Records: addrs("192.0.2.1"), Authentic: true})
+	}
+	if n := loose.Asked("A", "host.example"); n != 0 {
+		t.Errorf("the server that does not validate was asked %d times", n)
+	}
+}
+
 // Addresses of both families are authentic when both are.
 func TestBothFamiliesMustBeAuthentic(t *testing.T) {
 	z := routetest.New("host.example A 192.0.2.1", "host.example AAAA 2001:db8::1")
 	z.Secure("host.example")
-	for _, kind := range []uint16{dns.TypeA, dns.TypeAAAA} {
-		d := routetest.NewResolver(t, route.Config{Servers: []string{"192.0.2.53"}, Validating: []string{"192.0.2.53"}, Transport: insecureKind{z, kind}})
-		got, err := d.LookupAddrs(t.Context(), "host.example", route.Any)
+	for _, kind := range []uint16{miekg.TypeA, miekg.TypeAAAA} {
+		d := routetest.NewResolver(t, dns.Config{Servers: []string{"192.0.2.53"}, Validating: []string{"192.0.2.53"}, Transport: insecureKind{z, kind}})
+		got, err := d.LookupAddrs(t.Context(), "host.example", dns.Any)
 		if err != nil || len(got.Records) != 2 || got.Authentic {
-			t.Errorf("%s not authentic: got %+v, %v", dns.TypeToString[kind], got, err)
+			t.Errorf("%s not authentic: got %+v, %v", miekg.TypeToString[kind], got, err)
 		}
 	}
 }
@@ -312,7 +346,7 @@ type insecureKind struct {
 	kind uint16
 }
 
-func (i insecureKind) Exchange(ctx context.Context, server netip.AddrPort, query *dns.Msg, tcp bool) (*dns.Msg, error) {
+func (i insecureKind) Exchange(ctx context.Context, server netip.AddrPort, query *miekg.Msg, tcp bool) (*miekg.Msg, error) {
 	m, err := i.Zone.Exchange(ctx, server, query, tcp)
 	m.AuthenticatedData = m.AuthenticatedData && query.Question[0].Qtype != i.kind
 	return m, err
@@ -322,14 +356,14 @@ func TestOneFamilyIsEnough(t *testing.T) {
 	z := routetest.New("four.example A 192.0.2.1", "six.example AAAA 2001:db8::6")
 	d := served(t, z)
 	for name, want := range map[string]string{"four.example": "192.0.2.1", "six.example": "2001:db8::6"} {
-		got, err := d.LookupAddrs(t.Context(), name, route.Any)
-		check(t, name, got, err, route.Answer[netip.Addr]{Name: name, Records: addrs(want)})
+		got, err := d.LookupAddrs(t.Context(), name, dns.Any)
+		check(t, name, got, err, dns.Answer[netip.Addr]{Name: name, Records: addrs(want)})
 	}
-	mute := routetest.NewResolver(t, route.Config{Servers: []string{"192.0.2.53"}, Transport: oneKind{z, dns.TypeA}})
-	got, err := mute.LookupAddrs(t.Context(), "four.example", route.Any)
-	check(t, "AAAA fails", got, err, route.Answer[netip.Addr]{Name: "four.example", Records: addrs("192.0.2.1")})
-	_, err = mute.LookupAddrs(t.Context(), "six.example", route.Any)
-	wantError(t, "no A, and AAAA fails", err, route.ErrTemporary)
+	mute := routetest.NewResolver(t, dns.Config{Servers: []string{"192.0.2.53"}, Transport: oneKind{z, miekg.TypeA}})
+	got, err := mute.LookupAddrs(t.Context(), "four.example", dns.Any)
+	check(t, "AAAA fails", got, err, dns.Answer[netip.Addr]{Name: "four.example", Records: addrs("192.0.2.1")})
+	_, err = mute.LookupAddrs(t.Context(), "six.example", dns.Any)
+	wantError(t, "no A, and AAAA fails", err, dns.ErrTemporary)
 }
 
 // oneKind answers questions of one kind alone, as some broken servers do.
@@ -338,7 +372,7 @@ type oneKind struct {
 	kind uint16
 }
 
-func (o oneKind) Exchange(ctx context.Context, server netip.AddrPort, query *dns.Msg, tcp bool) (*dns.Msg, error) {
+func (o oneKind) Exchange(ctx context.Context, server netip.AddrPort, query *miekg.Msg, tcp bool) (*miekg.Msg, error) {
 	if query.Question[0].Qtype != o.kind {
 		return nil, errors.New("no answer")
 	}
@@ -372,30 +406,30 @@ func TestAnswersAreKeptForTheirTime(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		records []string
-		cfg     route.Config
+		cfg     dns.Config
 		steps   []step
 	}{
-		{"TTL", []string{"x.example 60 MX 1 mx.example"}, route.Config{}, []step{{0, 1}, {59 * time.Second, 1}, {time.Second, 2}, {59 * time.Second, 2}}},
-		{"the least of several", []string{"x.example 60 MX 1 mx.example", "x.example 30 MX 1 my.example"}, route.Config{}, []step{{0, 1}, {29 * time.Second, 1}, {time.Second, 2}}},
-		{"of an alias", []string{"x.example 10 CNAME y.example", "y.example 60 MX 1 mx.example"}, route.Config{}, []step{{0, 1}, {9 * time.Second, 1}, {time.Second, 2}}},
-		{"none", []string{"x.example 0 MX 1 mx.example"}, route.Config{}, []step{{0, 1}, {0, 2}}},
-		{"no number of seconds (RFC 2181 §8)", []string{"x.example 2147483648 MX 1 mx.example"}, route.Config{}, []step{{0, 1}, {0, 2}}},
-		{"lower bound", []string{"x.example 0 MX 1 mx.example"}, route.Config{MinTTL: 5 * time.Second}, []step{{0, 1}, {4 * time.Second, 1}, {time.Second, 2}}},
-		{"upper bound", []string{"x.example 2000000 MX 1 mx.example"}, route.Config{}, []step{{0, 1}, {24*time.Hour - 1, 1}, {1, 2}}},
-		{"no such name: MINIMUM (RFC 2308 §5)", []string{soa}, route.Config{}, []step{{0, 1}, {119 * time.Second, 1}, {time.Second, 2}}},
-		{"no such records", []string{soa, "x.example A 192.0.2.1"}, route.Config{}, []step{{0, 1}, {119 * time.Second, 1}, {time.Second, 2}}},
-		{"absence: TTL of the SOA", []string{"example. 30 SOA ns.example. hostmaster.example. 1 2 3 4 120"}, route.Config{}, []step{{0, 1}, {29 * time.Second, 1}, {time.Second, 2}}},
-		{"absence: upper bound", []string{soa}, route.Config{MaxNegativeTTL: time.Minute}, []step{{0, 1}, {59 * time.Second, 1}, {time.Second, 2}}},
+		{"TTL", []string{"x.example 60 MX 1 mx.example"}, dns.Config{}, []step{{0, 1}, {59 * time.Second, 1}, {time.Second, 2}, {59 * time.Second, 2}}},
+		{"the least of several", []string{"x.example 60 MX 1 mx.example", "x.example 30 MX 1 my.example"}, dns.Config{}, []step{{0, 1}, {29 * time.Second, 1}, {time.Second, 2}}},
+		{"of an alias", []string{"x.example 10 CNAME y.example", "y.example 60 MX 1 mx.example"}, dns.Config{}, []step{{0, 1}, {9 * time.Second, 1}, {time.Second, 2}}},
+		{"none", []string{"x.example 0 MX 1 mx.example"}, dns.Config{}, []step{{0, 1}, {0, 2}}},
+		{"no number of seconds (RFC 2181 §8)", []string{"x.example 2147483648 MX 1 mx.example"}, dns.Config{}, []step{{0, 1}, {0, 2}}},
+		{"lower bound", []string{"x.example 0 MX 1 mx.example"}, dns.Config{MinTTL: 5 * time.Second}, []step{{0, 1}, {4 * time.Second, 1}, {time.Second, 2}}},
+		{"upper bound", []string{"x.example 2000000 MX 1 mx.example"}, dns.Config{}, []step{{0, 1}, {24*time.Hour - 1, 1}, {1, 2}}},
+		{"no such name: MINIMUM (RFC 2308 §5)", []string{soa}, dns.Config{}, []step{{0, 1}, {119 * time.Second, 1}, {time.Second, 2}}},
+		{"no such records", []string{soa, "x.example A 192.0.2.1"}, dns.Config{}, []step{{0, 1}, {119 * time.Second, 1}, {time.Second, 2}}},
+		{"absence: TTL of the SOA", []string{"example. 30 SOA ns.example. hostmaster.example. 1 2 3 4 120"}, dns.Config{}, []step{{0, 1}, {29 * time.Second, 1}, {time.Second, 2}}},
+		{"absence: upper bound", []string{soa}, dns.Config{MaxNegativeTTL: time.Minute}, []step{{0, 1}, {59 * time.Second, 1}, {time.Second, 2}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			z, now := routetest.New(tc.records...), &clock{now: time.Unix(1e9, 0)}
 			tc.cfg.Servers, tc.cfg.Now = []string{routetest.Serve(t, z)}, now.Now
 			d := routetest.NewResolver(t, tc.cfg)
-			var first route.Answer[route.MX]
+			var first dns.Answer[dns.MX]
 			for i, s := range tc.steps {
 				now.pass(s.after)
 				got, err := d.LookupMX(t.Context(), "x.example")
-				if errors.Is(err, route.ErrTemporary) {
+				if errors.Is(err, dns.ErrTemporary) {
 					t.Fatal(err)
 				}
 				if i == 0 {
@@ -411,14 +445,34 @@ func TestAnswersAreKeptForTheirTime(t *testing.T) {
 
 func TestTheCacheIsBounded(t *testing.T) {
 	z := routetest.New("a.example A 192.0.2.1", "b.example A 192.0.2.2", "c.example A 192.0.2.3")
-	d := routetest.NewResolver(t, route.Config{Servers: []string{"192.0.2.53"}, Transport: z, CacheEntries: 2})
+	d := routetest.NewResolver(t, dns.Config{Servers: []string{"192.0.2.53"}, Transport: z, CacheEntries: 2})
 	for _, name := range []string{"a", "b", "a", "c", "a", "b"} { // b was not asked for longest when c came
-		if _, err := d.LookupAddrs(t.Context(), name+".example", route.IPv4); err != nil {
+		if _, err := d.LookupAddrs(t.Context(), name+".example", dns.IPv4); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for name, want := range map[string]int{"a": 1, "b": 2, "c": 1} {
 		if n := z.Asked("A", name+".example"); n != want {
+			t.Errorf("%s was asked %d times, want %d", name, n, want)
+		}
+	}
+}
+
+func TestTheCacheIsBoundedInBytes(t *testing.T) {
+	z := routetest.New()
+	for _, name := range []string{"a", "b", "c"} {
+		for i := range 40 {
+			z.Add(fmt.Sprintf("%s.example TXT %q", name, fmt.Sprintf("%d %s", i, strings.Repeat("x", 100))))
+		}
+	}
+	d := routetest.NewResolver(t, dns.Config{Servers: []string{"192.0.2.53"}, Transport: z, CacheBytes: 12 << 10}) // two of them
+	for _, name := range []string{"a", "b", "a", "c", "a", "b"} {
+		if _, err := d.LookupTXT(t.Context(), name+".example"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]int{"a": 1, "b": 2, "c": 1} {
+		if n := z.Asked("TXT", name+".example"); n != want {
 			t.Errorf("%s was asked %d times, want %d", name, n, want)
 		}
 	}
@@ -444,11 +498,11 @@ func TestAnswersOfManyKilobytesAreNotKept(t *testing.T) {
 func TestAnswersAreTheCallersOwn(t *testing.T) {
 	d := routetest.Resolver(t, routetest.New("a.example A 192.0.2.1", `a.example TXT "x"`, "_25._tcp.a.example TLSA 3 1 1 ab"))
 	for range 2 {
-		a, err := d.LookupAddrs(t.Context(), "a.example", route.Any)
-		check(t, "A", a, err, route.Answer[netip.Addr]{Name: "a.example", Records: addrs("192.0.2.1")})
+		a, err := d.LookupAddrs(t.Context(), "a.example", dns.Any)
+		check(t, "A", a, err, dns.Answer[netip.Addr]{Name: "a.example", Records: addrs("192.0.2.1")})
 		a.Records[0] = netip.Addr{}
 		s, err := d.LookupTLSA(t.Context(), 25, "a.example")
-		check(t, "TLSA", s, err, route.Answer[route.TLSA]{Name: "_25._tcp.a.example", Records: []route.TLSA{{3, 1, 1, []byte{0xab}}}})
+		check(t, "TLSA", s, err, dns.Answer[dns.TLSA]{Name: "_25._tcp.a.example", Records: []dns.TLSA{{3, 1, 1, []byte{0xab}}}})
 		s.Records[0].Data[0] = 0
 	}
 }
@@ -457,7 +511,7 @@ func TestOneQuestionForAllWhoAskAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		z := routetest.New("example.org MX 10 mx.example.org")
 		g := &gate{Zone: z, open: make(chan struct{})}
-		d := routetest.NewResolver(t, route.Config{Servers: []string{"192.0.2.53"}, Transport: g, Timeout: time.Hour, Attempts: 1})
+		d := routetest.NewResolver(t, dns.Config{Servers: []string{"192.0.2.53"}, Transport: g, Timeout: time.Hour, Attempts: 1})
 		impatient, cancel := context.WithCancel(t.Context())
 		first := make(chan error, 1)
 		go func() { _, err := d.LookupMX(impatient, "example.org"); first <- err }()
@@ -472,7 +526,7 @@ func TestOneQuestionForAllWhoAskAtOnce(t *testing.T) {
 		}
 		hasty, end := context.WithTimeout(t.Context(), time.Second)
 		defer end()
-		if _, err := d.LookupMX(hasty, "example.org"); !errors.Is(err, route.ErrTemporary) || !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := d.LookupMX(hasty, "example.org"); !errors.Is(err, dns.ErrTemporary) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("who waits for another's question and has no time: %v", err)
 		}
 		if g.waiting() != 1 {
@@ -508,7 +562,7 @@ func (g *gate) waiting() int {
 	return g.came
 }
 
-func (g *gate) Exchange(ctx context.Context, server netip.AddrPort, query *dns.Msg, tcp bool) (*dns.Msg, error) {
+func (g *gate) Exchange(ctx context.Context, server netip.AddrPort, query *miekg.Msg, tcp bool) (*miekg.Msg, error) {
 	g.mu.Lock()
 	g.came++
 	g.mu.Unlock()
@@ -523,33 +577,33 @@ func (g *gate) Exchange(ctx context.Context, server netip.AddrPort, query *dns.M
 func TestHostsFileComesFirst(t *testing.T) {
 	z := routetest.New("host.example A 192.0.2.1", "only-dns.example A 192.0.2.2")
 	path := filepath.Join(t.TempDir(), "hosts")
-	d := routetest.NewResolver(t, route.Config{Servers: []string{"192.0.2.53"}, Validating: []string{"192.0.2.53"}, HostsFile: path, Transport: z})
-	ask := func(name string, family route.Family, want ...string) {
+	d := routetest.NewResolver(t, dns.Config{Servers: []string{"192.0.2.53"}, Validating: []string{"192.0.2.53"}, HostsFile: path, Transport: z})
+	ask := func(name string, family dns.Family, want ...string) {
 		t.Helper()
 		got, err := d.LookupAddrs(t.Context(), name, family)
-		check(t, name, got, err, route.Answer[netip.Addr]{Name: strings.ToLower(name), Records: addrs(want...)})
+		check(t, name, got, err, dns.Answer[netip.Addr]{Name: strings.ToLower(name), Records: addrs(want...)})
 	}
-	ask("host.example", route.Any, "192.0.2.1") // there is no file
+	ask("host.example", dns.Any, "192.0.2.1") // there is no file
 	write(t, path, "10.0.0.1 Host.example h # a comment\n2001:db8::5 host.example\nnonsense x\n10.0.0.2 four.example")
-	ask("host.example", route.Any, "10.0.0.1", "2001:db8::5")
-	ask("HOST.example", route.IPv6, "2001:db8::5")
-	ask("h", route.IPv4, "10.0.0.1")
-	ask("only-dns.example", route.IPv4, "192.0.2.2")
-	_, err := d.LookupAddrs(t.Context(), "four.example", route.IPv6)
-	wantError(t, "the other family", err, route.ErrNoRecords)
+	ask("host.example", dns.Any, "10.0.0.1", "2001:db8::5")
+	ask("HOST.example", dns.IPv6, "2001:db8::5")
+	ask("h", dns.IPv4, "10.0.0.1")
+	ask("only-dns.example", dns.IPv4, "192.0.2.2")
+	_, err := d.LookupAddrs(t.Context(), "four.example", dns.IPv6)
+	wantError(t, "the other family", err, dns.ErrNoRecords)
 	ptr, err := d.LookupPTR(t.Context(), netip.MustParseAddr("10.0.0.1"))
-	check(t, "PTR", ptr, err, route.Answer[string]{Name: "10.0.0.1", Records: []string{"host.example", "h"}})
+	check(t, "PTR", ptr, err, dns.Answer[string]{Name: "10.0.0.1", Records: []string{"host.example", "h"}})
 
 	write(t, path, "10.0.0.99 host.example\n") // changed: in length
-	ask("host.example", route.Any, "10.0.0.99")
+	ask("host.example", dns.Any, "10.0.0.99")
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	ask("host.example", route.Any, "192.0.2.1")
+	ask("host.example", dns.Any, "192.0.2.1")
 	if err := os.Mkdir(path, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	ask("host.example", route.Any, "192.0.2.1") // cannot be read
+	ask("host.example", dns.Any, "192.0.2.1") // cannot be read
 }
 
 func write(t *testing.T, path, text string) {
@@ -563,13 +617,13 @@ func TestServersOfResolvConf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "resolv.conf")
 		r := &recorder{}
-		d := routetest.NewResolver(t, route.Config{ResolvConf: path, Transport: r})
+		d := routetest.NewResolver(t, dns.Config{ResolvConf: path, Transport: r})
 		ask := func(want ...string) {
 			t.Helper()
 			r.servers = nil
 			begin := time.Now()
 			_, err := d.LookupMX(t.Context(), "example.org")
-			wantError(t, "no answer", err, route.ErrTemporary)
+			wantError(t, "no answer", err, dns.ErrTemporary)
 			got := append(r.servers, time.Since(begin).String())
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("got %v, want %v", got, want)
@@ -589,7 +643,7 @@ type recorder struct {
 	servers []string
 }
 
-func (r *recorder) Exchange(ctx context.Context, server netip.AddrPort, _ *dns.Msg, _ bool) (*dns.Msg, error) {
+func (r *recorder) Exchange(ctx context.Context, server netip.AddrPort, _ *miekg.Msg, _ bool) (*miekg.Msg, error) {
 	r.mu.Lock()
 	r.servers = append(r.servers, server.String())
 	r.mu.Unlock()
@@ -598,8 +652,8 @@ func (r *recorder) Exchange(ctx context.Context, server netip.AddrPort, _ *dns.M
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	for name, cfg := range map[string]route.Config{
-		"no servers":            {ResolvConf: route.NoFile},
+	for name, cfg := range map[string]dns.Config{
+		"no servers":            {ResolvConf: dns.NoFile},
 		"a name":                {Servers: []string{"ns.example.org"}},
 		"port 0":                {Servers: []string{"192.0.2.1:0"}},
 		"validating, no addr":   {Validating: []string{"x"}},
@@ -607,11 +661,11 @@ func TestConfigIsChecked(t *testing.T) {
 		"negative":              {Timeout: -1},
 		"bounds crossed":        {MinTTL: 48 * time.Hour},
 	} {
-		if _, err := route.New(cfg); err == nil {
+		if _, err := dns.New(cfg); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if _, err := route.New(route.Config{}); err != nil {
+	if _, err := dns.New(dns.Config{}); err != nil {
 		t.Error(err)
 	}
 }

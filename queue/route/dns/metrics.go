@@ -1,8 +1,8 @@
-package route
+package dns
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Metrics counts what a [DNS] is asked and what it asks.
+// Metrics counts what a [Client] is asked and what it asks.
 type Metrics struct {
 	Questions *prometheus.CounterVec // quorumail_dns_questions_total{result}: cached, answered, absent, failed
 	Queries   *prometheus.CounterVec // quorumail_dns_queries_total{result}: tries at one server; answered, failed

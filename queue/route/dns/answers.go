@@ -1,4 +1,4 @@
-package route
+package dns
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
 )
 
 // maxAliases bounds a chain of CNAME records. Those that real domains have are of two or three.
@@ -16,8 +16,8 @@ const maxAliases = 8
 
 // result is what is known of a question after all aliases.
 type result struct {
-	records   []dns.RR // of the kind asked for, at name
-	name      string   // the end of the chain of aliases, as [fqdn] gives it
+	records   []miekg.RR // of the kind asked for, at name
+	name      string     // the end of the chain of aliases, as [fqdn] gives it
 	authentic bool
 	absent    error // ErrNoDomain or ErrNoRecords: that there are no records is the answer
 	ttl       time.Duration
@@ -26,7 +26,7 @@ type result struct {
 
 // ask follows a question from alias to alias (RFC 1034 §5.2.2). Most servers give the whole chain in one answer; of one that does not, the
 // end is asked for again. The error wraps [ErrTemporary].
-func (d *DNS) ask(ctx context.Context, q question) (result, error) {
+func (d *Client) ask(ctx context.Context, q question) (result, error) {
 	r := result{name: q.name, authentic: true, ttl: time.Duration(1<<63 - 1)}
 	for aliases := 0; ; {
 		m, authentic, err := d.exchange(ctx, question{name: r.name, kind: q.kind})
@@ -46,29 +46,33 @@ func (d *DNS) ask(ctx context.Context, q question) (result, error) {
 }
 
 // follow goes along the aliases within an answer and takes the records at their end.
-func (r *result) follow(m *dns.Msg, kind uint16, aliases int) (int, error) {
+func (r *result) follow(m *miekg.Msg, kind uint16, aliases int) (int, error) {
 	for {
 		r.records = r.take(m, kind)
 		if len(r.records) > 0 {
 			return aliases, nil
 		}
-		alias := r.take(m, dns.TypeCNAME)
+		alias := r.take(m, miekg.TypeCNAME)
 		if len(alias) == 0 {
 			return aliases, nil
+		}
+		target := canonical(alias[0].(*miekg.CNAME).Target)
+		if target == "" {
+			return aliases, fmt.Errorf("%w: an alias of nothing, %s", ErrTemporary, plain(r.name))
 		}
 		if aliases++; aliases > maxAliases {
 			return aliases, fmt.Errorf("%w: more than %d aliases, up to %s", ErrTemporary, maxAliases, plain(r.name))
 		}
-		r.name = canonical(alias[0].(*dns.CNAME).Target)
+		r.name = target
 	}
 }
 
 // take finds the records of a kind at the end of the chain as it is now. An answer lives as long as the first of its parts to expire.
-func (r *result) take(m *dns.Msg, kind uint16) []dns.RR {
-	var found []dns.RR
+func (r *result) take(m *miekg.Msg, kind uint16) []miekg.RR {
+	var found []miekg.RR
 	for _, rr := range m.Answer {
 		h := rr.Header()
-		if h.Rrtype == kind && h.Class == dns.ClassINET && canonical(h.Name) == r.name {
+		if h.Rrtype == kind && h.Class == miekg.ClassINET && canonical(h.Name) == r.name {
 			found = append(found, rr)
 			r.ttl = min(r.ttl, lifetime(h.Ttl))
 		}
@@ -77,11 +81,11 @@ func (r *result) take(m *dns.Msg, kind uint16) []dns.RR {
 }
 
 // conclude says whether the answer is complete, and what it means if it has no records.
-func (r *result) conclude(m *dns.Msg, moved bool) bool {
+func (r *result) conclude(m *miekg.Msg, moved bool) bool {
 	switch {
 	case len(r.records) > 0:
 		return true
-	case m.Rcode == dns.RcodeNameError: // RFC 2308 §2.1: it is about the last name of the chain
+	case m.Rcode == miekg.RcodeNameError: // RFC 2308 §2.1: it is about the last name of the chain
 		r.absent = ErrNoDomain
 	case moved && !hasSOA(m):
 		return false // the server told of an alias only
@@ -92,9 +96,9 @@ func (r *result) conclude(m *dns.Msg, moved bool) bool {
 	return true
 }
 
-func hasSOA(m *dns.Msg) bool { return has(m.Ns, dns.TypeSOA) }
+func hasSOA(m *miekg.Msg) bool { return has(m.Ns, miekg.TypeSOA) }
 
-func has(records []dns.RR, kind uint16) bool {
+func has(records []miekg.RR, kind uint16) bool {
 	for _, rr := range records {
 		if rr.Header().Rrtype == kind {
 			return true
@@ -103,28 +107,28 @@ func has(records []dns.RR, kind uint16) bool {
 	return false
 }
 
-func toMX(rr dns.RR) (MX, bool) {
-	mx, ok := rr.(*dns.MX)
-	if !ok {
+func toMX(rr miekg.RR) (MX, bool) {
+	mx, ok := rr.(*miekg.MX)
+	if !ok || mx.Mx == "" { // without data, not a null MX
 		return MX{}, false
 	}
 	return MX{Preference: mx.Preference, Host: plain(canonical(mx.Mx))}, true
 }
 
-func toAddr(rr dns.RR) (netip.Addr, bool) {
+func toAddr(rr miekg.RR) (netip.Addr, bool) {
 	switch rr := rr.(type) {
-	case *dns.A:
+	case *miekg.A:
 		addr, ok := netip.AddrFromSlice(rr.A)
 		return addr.Unmap(), ok
-	case *dns.AAAA:
+	case *miekg.AAAA:
 		addr, ok := netip.AddrFromSlice(rr.AAAA)
 		return addr.Unmap(), ok
 	}
 	return netip.Addr{}, false
 }
 
-func toText(rr dns.RR) (string, bool) {
-	txt, ok := rr.(*dns.TXT)
+func toText(rr miekg.RR) (string, bool) {
+	txt, ok := rr.(*miekg.TXT)
 	if !ok {
 		return "", false
 	}
@@ -135,8 +139,8 @@ func toText(rr dns.RR) (string, bool) {
 	return text.String(), true
 }
 
-func toTLSA(rr dns.RR) (TLSA, bool) {
-	tlsa, ok := rr.(*dns.TLSA)
+func toTLSA(rr miekg.RR) (TLSA, bool) {
+	tlsa, ok := rr.(*miekg.TLSA)
 	if !ok {
 		return TLSA{}, false
 	}
@@ -144,9 +148,9 @@ func toTLSA(rr dns.RR) (TLSA, bool) {
 	return TLSA{Usage: tlsa.Usage, Selector: tlsa.Selector, Matching: tlsa.MatchingType, Data: data}, err == nil
 }
 
-func toName(rr dns.RR) (string, bool) {
-	ptr, ok := rr.(*dns.PTR)
-	if !ok {
+func toName(rr miekg.RR) (string, bool) {
+	ptr, ok := rr.(*miekg.PTR)
+	if !ok || ptr.Ptr == "" {
 		return "", false
 	}
 	return plain(canonical(ptr.Ptr)), true

@@ -1,13 +1,14 @@
-package route
+// Package flight lets many who want the same thing at the same time get it once.
+package flight
 
 import (
 	"context"
 	"sync"
 )
 
-// flights lets the first who wants something get it, and those who want the same meanwhile wait for that. It starts no goroutine: the first
+// Group lets the first who wants something get it, and those who want the same meanwhile wait for that. It starts no goroutine: the first
 // works in its own, with its own context, and when that ends early, one of the others begins again.
-type flights[K comparable, V any] struct {
+type Group[K comparable, V any] struct {
 	mu sync.Mutex
 	// Guarded by mu. Invariant: done of each is open.
 	under map[K]*flight[V]
@@ -21,11 +22,12 @@ type flight[V any] struct {
 	abandoned bool // the one who worked had to stop: the error is of its own making
 }
 
-func (s *flights[K, V]) do(ctx context.Context, key K, work func() (V, error)) (V, error) {
+// Do returns what work returns, or what another's work under the same key returned that was under way. Its error is the end of ctx, or work's.
+func (g *Group[K, V]) Do(ctx context.Context, key K, work func() (V, error)) (V, error) {
 	for {
-		f, mine := s.join(key)
+		f, mine := g.join(key)
 		if mine {
-			defer s.end(key, f)
+			defer g.end(key, f)
 			f.abandoned = true // stays so if work panics
 			f.value, f.err = work()
 			f.abandoned = f.err != nil && ctx.Err() != nil
@@ -43,23 +45,23 @@ func (s *flights[K, V]) do(ctx context.Context, key K, work func() (V, error)) (
 	}
 }
 
-func (s *flights[K, V]) join(key K) (f *flight[V], mine bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f := s.under[key]; f != nil {
+func (g *Group[K, V]) join(key K) (f *flight[V], mine bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if f := g.under[key]; f != nil {
 		return f, false
 	}
-	if s.under == nil {
-		s.under = map[K]*flight[V]{}
+	if g.under == nil {
+		g.under = map[K]*flight[V]{}
 	}
 	f = &flight[V]{done: make(chan struct{})}
-	s.under[key] = f
+	g.under[key] = f
 	return f, true
 }
 
-func (s *flights[K, V]) end(key K, f *flight[V]) {
-	s.mu.Lock()
-	delete(s.under, key)
-	s.mu.Unlock()
+func (g *Group[K, V]) end(key K, f *flight[V]) {
+	g.mu.Lock()
+	delete(g.under, key)
+	g.mu.Unlock()
 	close(f.done)
 }

@@ -1,4 +1,4 @@
-package route
+package dns
 
 import (
 	"context"
@@ -8,26 +8,27 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
 )
 
 // NoFile as a path in [Config] says that there is no such file to read.
 const NoFile = "none"
 
-// Config is what a [DNS] needs. The zero value asks as the rest of the machine does.
+// Config is what a [Client] needs. The zero value asks as the rest of the machine does.
 type Config struct {
 	Servers    []string // "192.0.2.1", "[2001:db8::1]:5353"; port 53 if none is given. Empty: those of ResolvConf.
 	ResolvConf string   // read when Servers is empty, and again when it changes; default /etc/resolv.conf, or NoFile
 	HostsFile  string   // read before the first question, and again when it changes; default /etc/hosts, or NoFile
 
 	// Validating are those of the servers, written alike, that check DNSSEC and that are reached on a way on which nobody can change an
-	// answer. The AD bit of any other is worth nothing (RFC 4035 §4.9.3).
+	// answer. The AD bit of any other is worth nothing (RFC 4035 §4.9.3). If there are any, only they are asked.
 	Validating []string
 
 	Timeout  time.Duration // of one try; default: what ResolvConf says, or 3 s
 	Attempts int           // rounds through all servers; default: what ResolvConf says, or 2
 
 	CacheEntries   int           // questions whose answers are kept; default 10,000
+	CacheBytes     int           // of them as they were on the wire; in memory they are some times larger; default 8 MiB
 	MinTTL         time.Duration // no answer is kept for less; default 0: as its owner says
 	MaxTTL         time.Duration // no answer is kept for longer; default a day
 	MaxNegativeTTL time.Duration // no absence is kept for longer; default 15 minutes, so that a mistake that was put right is soon seen
@@ -42,7 +43,7 @@ type Config struct {
 // same ID and the same question section.
 type Transport interface {
 	// Exchange ends, at the latest, when ctx does; ctx has a deadline. tcp asks for a transport that does not truncate.
-	Exchange(ctx context.Context, server netip.AddrPort, query *dns.Msg, tcp bool) (*dns.Msg, error)
+	Exchange(ctx context.Context, server netip.AddrPort, query *miekg.Msg, tcp bool) (*miekg.Msg, error)
 }
 
 const (
@@ -54,6 +55,7 @@ func (c Config) withDefaults() Config {
 	orElse(&c.ResolvConf, "/etc/resolv.conf")
 	orElse(&c.HostsFile, "/etc/hosts")
 	orElse(&c.CacheEntries, 10_000)
+	orElse(&c.CacheBytes, 8<<20)
 	orElse(&c.MaxTTL, 24*time.Hour)
 	orElse(&c.MaxNegativeTTL, 15*time.Minute)
 	orElse(&c.Logger, slog.New(slog.DiscardHandler))
@@ -78,12 +80,12 @@ func orElse[T comparable](value *T, otherwise T) {
 
 func (c Config) validate() error {
 	switch {
-	case c.Timeout < 0, c.Attempts < 0, c.CacheEntries < 0, c.MinTTL < 0, c.MaxTTL < 0, c.MaxNegativeTTL < 0:
-		return errors.New("route: a negative limit")
+	case c.Timeout < 0, c.Attempts < 0, c.CacheEntries < 0, c.CacheBytes < 0, c.MinTTL < 0, c.MaxTTL < 0, c.MaxNegativeTTL < 0:
+		return errors.New("dns: a negative limit")
 	case c.MinTTL > c.MaxTTL:
-		return fmt.Errorf("route: MinTTL %v is more than MaxTTL %v", c.MinTTL, c.MaxTTL)
+		return fmt.Errorf("dns: MinTTL %v is more than MaxTTL %v", c.MinTTL, c.MaxTTL)
 	case len(c.Servers) == 0 && c.ResolvConf == NoFile:
-		return errors.New("route: neither Servers nor ResolvConf")
+		return errors.New("dns: neither Servers nor ResolvConf")
 	}
 	return nil
 }
@@ -95,7 +97,7 @@ func parseServer(s string) (netip.AddrPort, error) {
 	}
 	server, err := netip.ParseAddrPort(s)
 	if err != nil || server.Port() == 0 {
-		return netip.AddrPort{}, fmt.Errorf("route: DNS server %q, expected an address with or without a port", s)
+		return netip.AddrPort{}, fmt.Errorf("dns: server %q, expected an address with or without a port", s)
 	}
 	return server, nil
 }

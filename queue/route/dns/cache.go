@@ -1,11 +1,11 @@
-package route
+package dns
 
 import (
 	"container/list"
 	"sync"
 	"time"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
 )
 
 // maxCachedBytes bounds one kept answer, as it is on the wire. Larger ones are rare, and are asked for each time.
@@ -13,13 +13,15 @@ const maxCachedBytes = 8 << 10
 
 // cache keeps what servers said for as long as they allow. When it is full, the answer goes that was not asked for longest.
 type cache struct {
-	max int
-	now func() time.Time
+	max      int
+	maxBytes int
+	now      func() time.Time
 
 	mu sync.Mutex
-	// Guarded by mu. Invariant: both have the same elements, at most max.
+	// Guarded by mu. Invariant: both have the same elements, at most max, of sizeBytes <= maxBytes in all.
 	byQuestion map[question]*list.Element
 	recent     *list.List // of *cached, the latest used in front
+	sizeBytes  int
 }
 
 type cached struct {
@@ -28,8 +30,8 @@ type cached struct {
 	expires  time.Time
 }
 
-func newCache(entries int, now func() time.Time) *cache {
-	return &cache{max: entries, now: now, byQuestion: map[question]*list.Element{}, recent: list.New()}
+func newCache(entries, bytes int, now func() time.Time) *cache {
+	return &cache{max: entries, maxBytes: bytes, now: now, byQuestion: map[question]*list.Element{}, recent: list.New()}
 }
 
 // get finds an answer that still holds. Whoever gets it must not change it.
@@ -56,18 +58,21 @@ func (c *cache) put(q question, r result, ttl time.Duration) {
 		c.drop(e)
 	}
 	c.byQuestion[q] = c.recent.PushFront(&cached{question: q, result: r, expires: c.now().Add(ttl)})
-	for c.recent.Len() > c.max {
+	c.sizeBytes += r.sizeBytes
+	for c.recent.Len() > c.max || c.sizeBytes > c.maxBytes {
 		c.drop(c.recent.Back())
 	}
 }
 
 // drop wants mu.
 func (c *cache) drop(e *list.Element) {
-	delete(c.byQuestion, c.recent.Remove(e).(*cached).question)
+	gone := c.recent.Remove(e).(*cached)
+	c.sizeBytes -= gone.result.sizeBytes
+	delete(c.byQuestion, gone.question)
 }
 
 // keep puts an answer into the cache for as long as it may stay there.
-func (d *DNS) keep(q question, r result) {
+func (d *Client) keep(q question, r result) {
 	ttl := min(max(r.ttl, d.cfg.MinTTL), d.cfg.MaxTTL)
 	if r.absent != nil {
 		ttl = min(r.ttl, d.cfg.MaxNegativeTTL)
@@ -88,9 +93,9 @@ func lifetime(ttl uint32) time.Duration {
 
 // negativeTTL says how long an absence may be remembered. RFC 2308 §5: the lesser of the SOA's own TTL and its MINIMUM; without an SOA, not
 // at all.
-func negativeTTL(m *dns.Msg) time.Duration {
+func negativeTTL(m *miekg.Msg) time.Duration {
 	for _, rr := range m.Ns {
-		if soa, ok := rr.(*dns.SOA); ok {
+		if soa, ok := rr.(*miekg.SOA); ok {
 			return min(lifetime(soa.Hdr.Ttl), lifetime(soa.Minttl))
 		}
 	}

@@ -1,4 +1,4 @@
-package route_test
+package tlspolicy_test
 
 import (
 	"context"
@@ -7,18 +7,20 @@ import (
 	"errors"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/quorumail/quorumail/queue/route"
 	"github.com/quorumail/quorumail/queue/route/routetest"
+	"github.com/quorumail/quorumail/queue/route/tlspolicy"
 )
 
 // RFC 8461 §3.1.
@@ -44,7 +46,7 @@ func TestSTSRecords(t *testing.T) {
 		{"odd field", []string{"v=STSv1; id=1; -x=y"}, "", false},
 		{"another case", []string{"V=STSv1; id=1"}, "", false},
 	} {
-		if id, ok := route.STSRecord(tc.texts); ok != tc.ok || ok && id != tc.id {
+		if id, ok := tlspolicy.STSRecord(tc.texts); ok != tc.ok || ok && id != tc.id {
 			t.Errorf("%s: got %q, %t", tc.name, id, ok)
 		}
 	}
@@ -53,7 +55,7 @@ func TestSTSRecords(t *testing.T) {
 // RFC 8461 §3.2.
 func TestSTSPolicies(t *testing.T) {
 	const good = "version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.Example.NET\r\nmx: bücher.test\r\nmax_age: 604800\r\n"
-	want := route.STSPolicy{Mode: route.STSEnforce, MX: []string{"mail.example.com", "*.example.net", "xn--bcher-kva.test"}, MaxAge: 7 * 24 * time.Hour}
+	want := tlspolicy.STSPolicy{Mode: tlspolicy.STSEnforce, MX: []string{"mail.example.com", "*.example.net", "xn--bcher-kva.test"}, MaxAge: 7 * 24 * time.Hour}
 	for name, raw := range map[string]string{
 		"CRLF":                 good,
 		"LF":                   strings.ReplaceAll(good, "\r", ""),
@@ -64,7 +66,7 @@ func TestSTSPolicies(t *testing.T) {
 		"again, and different": good + "mode: none\nversion: STSv2\nmax_age: 1\n",
 		"empty lines":          "\n" + good + "\r\n\n",
 	} {
-		if got, err := route.ParseSTSPolicy([]byte(raw)); err != nil || !reflect.DeepEqual(got, want) {
+		if got, err := tlspolicy.ParseSTSPolicy([]byte(raw)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, %v", name, got, err)
 		}
 	}
@@ -85,19 +87,19 @@ func TestSTSPolicies(t *testing.T) {
 		"no colon":         good + "x",
 		"a web page":       "<html>\n" + good,
 	} {
-		if got, err := route.ParseSTSPolicy([]byte(raw)); err == nil {
+		if got, err := tlspolicy.ParseSTSPolicy([]byte(raw)); err == nil {
 			t.Errorf("%s: got %+v", name, got)
 		}
 	}
-	none, err := route.ParseSTSPolicy([]byte("version: STSv1\nmode: none\nmax_age: 9999999999"))
-	if err != nil || none.Mode != route.STSNone || none.MaxAge != 31557600*time.Second {
+	none, err := tlspolicy.ParseSTSPolicy([]byte("version: STSv1\nmode: none\nmax_age: 9999999999"))
+	if err != nil || none.Mode != tlspolicy.STSNone || none.MaxAge != 31557600*time.Second {
 		t.Errorf("none: got %+v, %v", none, err)
 	}
 }
 
 // RFC 8461 §4.1.
 func TestSTSMatch(t *testing.T) {
-	p := route.STSPolicy{MX: []string{"mail.example.com", "*.example.net", "xn--bcher-kva.test"}}
+	p := tlspolicy.STSPolicy{MX: []string{"mail.example.com", "*.example.net", "xn--bcher-kva.test"}}
 	for host, want := range map[string]bool{
 		"mail.example.com": true, "MAIL.Example.COM": true, "mail.example.com.": true, "a.mail.example.com": false, "example.com": false, "a.example.net": true, "a.b.example.net": false,
 		"example.net": false, "*.example.net": false, "bücher.test": true, "": false, "[192.0.2.1]": false, "net": false,
@@ -108,14 +110,33 @@ func TestSTSMatch(t *testing.T) {
 	}
 }
 
+// clock is a time that tests set.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
 // stsSite is a domain with a policy, and who asks for it.
 type stsSite struct {
-	sts    *route.STS
+	sts    *tlspolicy.STS
 	zone   *routetest.Zone
 	store  *routetest.Policies
 	now    *clock
 	policy atomic.Pointer[http.HandlerFunc]
 	hits   atomic.Int32
+	log    strings.Builder // only while nothing is under way
 }
 
 const examplePolicy = "version: STSv1\nmode: enforce\nmx: mail.example.test\nmax_age: 604800\n"
@@ -153,7 +174,8 @@ func newSTSSite(t *testing.T, certNames ...string) *stsSite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.sts, err = route.NewSTS(route.STSConfig{Resolver: routetest.Resolver(t, s.zone), Store: s.store, Now: s.now.Now, RootCAs: roots, Port: uint16(number)})
+	s.sts, err = tlspolicy.NewSTS(tlspolicy.STSConfig{Resolver: routetest.Resolver(t, s.zone), Store: s.store, Now: s.now.Now, RootCAs: roots, Port: uint16(number), MaxKept: 100,
+		Logger: slog.New(slog.NewTextHandler(&s.log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +193,7 @@ func (s *stsSite) announce(id string) {
 }
 
 // expect asks for the policy, and wants its mode, and so many fetches since the beginning.
-func (s *stsSite) expect(t *testing.T, what string, mode route.STSMode, hits int32) {
+func (s *stsSite) expect(t *testing.T, what string, mode tlspolicy.STSMode, hits int32) {
 	t.Helper()
 	p, err := s.sts.Policy(t.Context(), "Example.test")
 	if err != nil || p.Mode != mode || s.hits.Load() != hits {
@@ -192,54 +214,54 @@ func status(code int) http.HandlerFunc {
 
 func TestPoliciesAreFetchedAndKept(t *testing.T) {
 	s := newSTSSite(t)
-	s.expect(t, "first", route.STSEnforce, 1)
-	s.expect(t, "kept", route.STSEnforce, 1)
+	s.expect(t, "first", tlspolicy.STSEnforce, 1)
+	s.expect(t, "kept", tlspolicy.STSEnforce, 1)
 	s.serve(text(strings.Replace(examplePolicy, "enforce", "testing", 1)))
-	s.expect(t, "the same ID", route.STSEnforce, 1)
+	s.expect(t, "the same ID", tlspolicy.STSEnforce, 1)
 	s.announce("2")
-	s.expect(t, "another ID", route.STSTesting, 2)
-	s.now.pass(23 * time.Hour)
-	s.expect(t, "within a day", route.STSTesting, 2)
+	s.expect(t, "another ID", tlspolicy.STSTesting, 2)
+	s.now.pass(47 * time.Hour)
+	s.expect(t, "within two days", tlspolicy.STSTesting, 2)
 	s.now.pass(2 * time.Hour)
-	s.expect(t, "after a day", route.STSTesting, 3)
-	s.expect(t, "renewed", route.STSTesting, 3)
+	s.expect(t, "when nobody renewed it", tlspolicy.STSTesting, 3)
+	s.expect(t, "renewed", tlspolicy.STSTesting, 3)
 	s.serve(text("version: STSv1\nmode: none\nmax_age: 60"))
 	s.announce("3")
-	s.expect(t, "given up by its domain", route.STSNone, 4)
+	s.expect(t, "given up by its domain", tlspolicy.STSNone, 4)
 }
 
 // RFC 8461 §3.3, §5.1: what was fetched once holds for its time, whatever an attacker hides.
 func TestKeptPoliciesHoldWhenNothingCanBeHad(t *testing.T) {
 	s := newSTSSite(t)
-	s.expect(t, "first", route.STSEnforce, 1)
+	s.expect(t, "first", tlspolicy.STSEnforce, 1)
 	s.announce("")
-	s.expect(t, "no record", route.STSEnforce, 1)
+	s.expect(t, "no record", tlspolicy.STSEnforce, 1)
 	s.zone.Fail("_mta-sts.example.test", routetest.ServFail)
-	s.expect(t, "no answer", route.STSEnforce, 1)
+	s.expect(t, "no answer", tlspolicy.STSEnforce, 1)
 	s.zone.Fail("_mta-sts.example.test", 0)
 	s.announce("2")
 	s.serve(status(500))
-	s.expect(t, "no file", route.STSEnforce, 2)
-	s.expect(t, "not tried again at once", route.STSEnforce, 2)
+	s.expect(t, "no file", tlspolicy.STSEnforce, 2)
+	s.expect(t, "not tried again at once", tlspolicy.STSEnforce, 2)
 	s.now.pass(5 * time.Minute)
-	s.expect(t, "tried again", route.STSEnforce, 3)
+	s.expect(t, "tried again", tlspolicy.STSEnforce, 3)
 	s.announce("3")
-	s.expect(t, "another ID is tried at once", route.STSEnforce, 4)
+	s.expect(t, "another ID is tried at once", tlspolicy.STSEnforce, 4)
 	s.now.pass(7 * 24 * time.Hour)
 	s.announce("")
-	s.expect(t, "expired", route.STSNone, 4)
+	s.expect(t, "expired", tlspolicy.STSNone, 4)
 }
 
 func TestDomainsWithoutPolicy(t *testing.T) {
 	s := newSTSSite(t)
 	for _, domain := range []string{"other.test", "[192.0.2.1]", "a..b"} {
-		if p, err := s.sts.Policy(t.Context(), domain); err != nil || p.Mode != route.STSNone {
+		if p, err := s.sts.Policy(t.Context(), domain); err != nil || p.Mode != tlspolicy.STSNone {
 			t.Errorf("%s: got %+v, %v", domain, p, err)
 		}
 	}
 	s.zone.Remove("mta-sts.example.test")
-	s.expect(t, "no host", route.STSNone, 0)
-	if _, err := route.NewSTS(route.STSConfig{}); err == nil {
+	s.expect(t, "no host", tlspolicy.STSNone, 0)
+	if _, err := tlspolicy.NewSTS(tlspolicy.STSConfig{}); err == nil {
 		t.Error("no error without a resolver")
 	}
 }
@@ -270,29 +292,29 @@ func TestPoliciesThatDoNotCount(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSTSSite(t)
 			s.serve(h)
-			s.expect(t, name, route.STSNone, 1)
+			s.expect(t, name, tlspolicy.STSNone, 1)
 		})
 	}
 	s := newSTSSite(t)
 	s.serve(text(examplePolicy + strings.Repeat("x: y\n", (64<<10-len(examplePolicy))/5)))
-	s.expect(t, "just not too large", route.STSEnforce, 1)
+	s.expect(t, "just not too large", tlspolicy.STSEnforce, 1)
 }
 
 // RFC 8461 §3.3: the certificate must be good for the policy's host.
 func TestPolicyHostNeedsACertificate(t *testing.T) {
-	newSTSSite(t, "*.example.test").want(t, route.STSEnforce)
-	newSTSSite(t, "example.test", "other.test").want(t, route.STSNone)
+	newSTSSite(t, "*.example.test").want(t, tlspolicy.STSEnforce)
+	newSTSSite(t, "example.test", "other.test").want(t, tlspolicy.STSNone)
 	other := newSTSSite(t)
-	strangers, err := route.NewSTS(route.STSConfig{Resolver: routetest.Resolver(t, other.zone), Store: other.store, RootCAs: x509.NewCertPool()})
+	strangers, err := tlspolicy.NewSTS(tlspolicy.STSConfig{Resolver: routetest.Resolver(t, other.zone), Store: other.store, RootCAs: x509.NewCertPool()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, err := strangers.Policy(t.Context(), "example.test"); err != nil || p.Mode != route.STSNone {
+	if p, err := strangers.Policy(t.Context(), "example.test"); err != nil || p.Mode != tlspolicy.STSNone {
 		t.Errorf("an authority that nobody knows: %+v, %v", p, err)
 	}
 }
 
-func (s *stsSite) want(t *testing.T, mode route.STSMode) {
+func (s *stsSite) want(t *testing.T, mode tlspolicy.STSMode) {
 	t.Helper()
 	if p, err := s.sts.Policy(t.Context(), "example.test"); err != nil || p.Mode != mode {
 		t.Errorf("got %+v, %v, want %s", p, err, mode)
@@ -314,7 +336,7 @@ func TestPolicyIsUnknownWithoutStoreOrTime(t *testing.T) {
 		t.Errorf("got %+v, %v", p, err)
 	}
 	s.serve(func(w http.ResponseWriter, r *http.Request) { s.store.Fail(broken); text(examplePolicy)(w, r) })
-	if p, err := s.sts.Policy(t.Context(), "example.test"); err != nil || p.Mode != route.STSEnforce {
+	if p, err := s.sts.Policy(t.Context(), "example.test"); err != nil || p.Mode != tlspolicy.STSEnforce {
 		t.Errorf("fetched, and not kept: got %+v, %v", p, err)
 	}
 }

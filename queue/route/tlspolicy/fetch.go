@@ -1,4 +1,4 @@
-package route
+package tlspolicy
 
 import (
 	"context"
@@ -11,6 +11,9 @@ import (
 	"net/http"
 	"net/netip"
 	"time"
+
+	"github.com/quorumail/quorumail/queue/route"
+	"github.com/quorumail/quorumail/queue/route/dns"
 )
 
 // RFC 8461 §3.3: limits of a fetch.
@@ -72,13 +75,13 @@ func (s *STS) dial(ctx context.Context, network, address string) (net.Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := s.cfg.Resolver.LookupAddrs(ctx, host, Any)
+	addrs, err := s.cfg.Resolver.LookupAddrs(ctx, host, dns.Any)
 	if err != nil {
 		return nil, err
 	}
-	err = errNoAddress
+	err = errors.New("no address that can be reached")
 	for _, a := range addrs.Records {
-		if !reachable(a) {
+		if !route.Reachable(a) {
 			continue
 		}
 		var c net.Conn

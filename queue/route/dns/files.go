@@ -1,4 +1,4 @@
-package route
+package dns
 
 import (
 	"errors"
@@ -33,7 +33,7 @@ func (w *watched[T]) get() T {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.refresh(); err != nil && !w.ill {
-		w.log.Warn("a file cannot be read", "pkg", "route", "file", w.path, "err", err)
+		w.log.Warn("a file cannot be read", "pkg", "dns", "file", w.path, "err", err)
 		w.ill = true
 	}
 	return w.value
