@@ -41,13 +41,13 @@ var corrections = []struct{ theirs, ours string }{
 // capabilities are the last lines of the answer to EHLO, with what the library does not know: whether this is TLS, and limits that change while
 // it runs.
 func (w *wire) capabilities() []string {
-	cfg := &w.srv.cfg
+	w.counts = w.srv.cfg.counts()
 	var list []string
 	if w.tls != nil {
 		list = append(list, "250-REQUIRETLS") // RFC 8689 §2
 	}
-	return append(list, "250-LIMITS RCPTMAX="+strconv.Itoa(cfg.maxRecipients()), // RFC 9422 §3
-		"250 SIZE "+strconv.FormatInt(cfg.maxMessageBytes(), 10)) // RFC 1870 §4
+	return append(list, "250-LIMITS RCPTMAX="+strconv.Itoa(w.counts.Recipients), // RFC 9422 §3
+		"250 SIZE "+strconv.FormatInt(w.counts.MessageBytes, 10)) // RFC 1870 §4
 }
 
 // corrected is a line of the library's, without its line end, as it goes out.

@@ -64,9 +64,9 @@ func (s *session) receive(t *transaction) (*placement, error) {
 	body := s.w.body()
 	placed, err := s.accept(t, body)
 	if err == nil {
-		s.w.commands = 0
+		s.w.wellBehaved()
 	}
-	body.finish(s.srv.cfg.maxMessageBytes())
+	body.finish(s.w.counts.MessageBytes)
 	return placed, err
 }
 

@@ -360,7 +360,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 }
 
 func TestRecipientsAreLimited(t *testing.T) {
-	r := start(t, MX, func(c *Config) { c.MaxRecipients = func() int { return 1 } })
+	r := start(t, MX, func(c *Config) { c.Limits.Recipients = 1 })
 	c := r.dial()
 	c.begin()
 	for range 100 { // RFC 5321 §4.5.3.1.8: at least 100

@@ -33,18 +33,25 @@ type incoming struct {
 	held    bool   // there, by a rule
 }
 
+// maxForeignHeadBytes is how much is looked at of a header that a user did not submit: it shall not take a stranger's connection over a megabyte.
+const maxForeignHeadBytes = 256 << 10
+
 // open reads the head, and does to it what has to be done.
 func (s *session) open(t *transaction, body io.Reader) (*incoming, error) {
 	cfg := &s.srv.cfg
 	m := &incoming{t: t, now: cfg.Now(), raw: sha256.New()}
-	sized := &sizeLimit{r: io.TeeReader(body, m.raw), left: cfg.maxMessageBytes()}
+	sized := &sizeLimit{r: io.TeeReader(body, m.raw), left: s.w.counts.MessageBytes}
 	var source io.Reader = sized
 	if t.binary {
 		source = newTextual(sized)
 	}
 	r := bufio.NewReaderSize(newLineEnds(source, s.repairs(t)), 16<<10)
 	var err error
-	m.head, err = readHead(r, cfg.Limits.HeaderBytes)
+	limit := cfg.Limits.HeaderBytes
+	if !cfg.Mode.submits() {
+		limit = min(limit, maxForeignHeadBytes)
+	}
+	m.head, err = readHead(r, limit)
 	long := errors.Is(err, errHeaderSize)
 	if err != nil && !(long && !cfg.Mode.submits()) {
 		return nil, err // an overlong header is the sender's affair, but that of a submission must be read whole

@@ -3,6 +3,8 @@ package smtpd
 import (
 	"context"
 	"errors"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	gosmtp "github.com/emersion/go-smtp"
@@ -29,7 +31,7 @@ func (s *session) recipient(name string, path smtp.Address, opts *gosmtp.RcptOpt
 	if t == nil {
 		return reply(503, 5, 5, 1, "MAIL comes first")
 	}
-	if len(t.recipients) >= s.srv.cfg.maxRecipients() {
+	if len(t.recipients) >= s.w.counts.Recipients {
 		return errNoMore
 	}
 	if rate := s.srv.cfg.AccountRate; rate != nil && s.authed && !rate.Room(s.account(), len(t.recipients)+1) {
@@ -47,8 +49,8 @@ func (s *session) recipient(name string, path smtp.Address, opts *gosmtp.RcptOpt
 	}
 	r := recipient{name: name, address: path, boxes: boxes, notify: notifyBits(opts.Notify), orcpt: originalRecipient(opts)}
 	switch {
-	case len(r.orcpt) > maxORCPTBytes || !utf8.ValidString(r.orcpt):
-		return reply(501, 5, 5, 4, "ORCPT is too long, or not in UTF-8")
+	case len(r.orcpt) > maxORCPTBytes || !utf8.ValidString(r.orcpt) || strings.ContainsFunc(r.orcpt, unicode.IsControl):
+		return reply(501, 5, 5, 4, "ORCPT is too long, or no readable text") // it goes on, into notices and onto screens
 	case r.count() > state.MaxTargets || r.carried() > maxCarriedBytes:
 		return errGroupSize
 	case t.boxes+r.count() > state.MaxTargets || t.carried+r.carried() > maxCarriedBytes:

@@ -245,7 +245,7 @@ func TestAliasLoopIsCut(t *testing.T) {
 
 // What the recipients of a message add to its command is bounded: the command would be refused, and the message with it.
 func TestCommandOfAMessageIsBounded(t *testing.T) {
-	r := start(t, MX, func(c *Config) { loopbackTrusted(c); c.MaxRecipients = func() int { return state.MaxTargets } })
+	r := start(t, MX, func(c *Config) { loopbackTrusted(c); c.Limits.Recipients = state.MaxTargets })
 	c := r.dial()
 	c.begin()
 	taken := 0
