@@ -17,7 +17,8 @@ func (n *node) smtpConfig(mode smtpd.Mode, tc *tls.Config) smtpd.Config {
 	lookup := n.directory.Lookup
 	return smtpd.Config{Mode: mode, Hostname: n.cfg.Hostname, Node: n.cfg.Name, TLS: tc, AllowPlainAuth: n.cfg.InsecureLoopbackAuth,
 		Counts: func() smtpd.Counts { return smtpCounts(listenerNames[mode], n.cfg.Limits.MaxConnections, lookup) }, Store: smtpStore{n.replica}, Resolver: n.directory, Auth: n.directory.SMTPAuth(),
-		SpoolDir: filepath.Join(n.cfg.DataDir, "blobs"), NewSummarizer: newSummarizer, Checks: &n.flow.checks,
+		SpoolRoom: func() smtpd.SpoolRoom { return n.replica.NewRoom() },
+		SpoolDir:  filepath.Join(n.cfg.DataDir, "blobs"), NewSummarizer: newSummarizer, Checks: &n.flow.checks,
 		TrustedNetworks: func() []netip.Prefix { return config.SMTPTrustedNetworks.From(lookup) },
 		QuotaGrace:      func() time.Duration { return config.DeliveryQuotaGrace.From(lookup) },
 		VerifyForUsers:  func() bool { return config.SMTPVerifyForUsers.From(lookup) },

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,7 +56,7 @@ func (w *wire) readCommand(s *side) error {
 		return io.EOF
 	}
 	if w.isClosing() {
-		return io.EOF
+		return io.EOF // after QUIT the library reads on, and has no session
 	}
 	line, err := w.nextLine()
 	if err != nil {
@@ -179,7 +180,7 @@ func (w *wire) over() string {
 func (w *wire) isClosing() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.closing
+	return w.closing || w.closed
 }
 
 // lineError ends the connection with what there is to say about err.
@@ -255,6 +256,21 @@ func badParameters(rest string) string {
 	return ""
 }
 
+// withoutForeignORCPT leaves out an original recipient of a type other than those of mail (RFC 3461 §4.2), such as x400: the library would refuse
+// the recipient for it, and no notice here could name it.
+func withoutForeignORCPT(rest string) string {
+	list := strings.Fields(rest)
+	for i, p := range list {
+		key, value, _ := strings.Cut(p, "=")
+		kind, address, typed := strings.Cut(value, ";")
+		known := strings.EqualFold(kind, "rfc822") || strings.EqualFold(kind, "utf-8")
+		if strings.EqualFold(key, "ORCPT") && typed && kind != "" && address != "" && !known {
+			return " " + strings.Join(slices.Delete(list, i, i+1), " ")
+		}
+	}
+	return rest
+}
+
 // sizeTooLarge stands for parameters whose SIZE has more digits than the library reads.
 const sizeTooLarge = "\x00"
 
@@ -297,7 +313,10 @@ func (w *wire) onStartTLS(s *side, line []byte) error {
 	authed := w.authed
 	w.mu.Unlock()
 	switch {
-	case w.tls != nil || w.srv.cfg.TLS == nil:
+	case w.tls != nil:
+		w.say("503 5.5.1 TLS is in use already") // RFC 5321 §4.1.4
+		return nil
+	case w.srv.cfg.TLS == nil:
 		w.pass(line) // the library refuses it
 		return nil
 	case authed:
@@ -351,6 +370,8 @@ func (w *wire) onPath(line []byte, arg, prefix string) {
 			w.say("552 5.3.4 Message is too large") // RFC 1870 §6.1
 			return
 		}
+	} else {
+		rest = withoutForeignORCPT(rest)
 	}
 	shown := path.String()
 	if path.Domain == "" && !path.IsNull() {

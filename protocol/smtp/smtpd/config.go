@@ -66,6 +66,14 @@ type Store interface {
 	Ready() error
 }
 
+// SpoolRoom is what one message may take of a disk while it is judged.
+type SpoolRoom interface {
+	// Take finds room for n more bytes: store.ErrNoSpace or store.ErrUnavailable where there is none.
+	Take(n int64) error
+	// Release gives it back.
+	Release()
+}
+
 // Identity is who logged in.
 type Identity struct {
 	Account store.AccountID
@@ -160,6 +168,8 @@ type Config struct {
 	Checks Checks
 	// SpoolDir is where large messages lie while they are judged; "": the system's folder for temporary files.
 	SpoolDir string
+	// SpoolRoom is asked for the room that each of them takes there; nil: there is no bound.
+	SpoolRoom func() SpoolRoom
 
 	Limits Limits
 	// Counts, when set, is asked with each connection, EHLO and MAIL in the place of those in Limits, so that they can follow settings. A zero field

@@ -11,7 +11,6 @@ var corrections = []struct{ theirs, ours string }{
 	{"502 5.5.1 Please introduce yourself", "503 5.5.1 EHLO or HELO comes first"},
 	{"502 5.5.1 Missing MAIL FROM", "503 5.5.1 MAIL comes first"},
 	{"502 5.5.1 Missing RCPT TO", "503 5.5.1 No recipient was accepted yet"},
-	{"502 5.5.1 Already running in TLS", "503 5.5.1 TLS is in use already"},
 	{"502 5.5.4 Missing parameter", "501 5.5.4 AUTH needs a mechanism"},
 	// RFC 5321 §4.1.1.11: parameters that are not known.
 	{"500 5.5.4 Unknown MAIL FROM", "555 5.5.4 Unknown parameter of MAIL"},

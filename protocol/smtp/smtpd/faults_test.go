@@ -111,7 +111,7 @@ func TestNothingSaidInTheClearSurvivesSTARTTLS(t *testing.T) {
 		c.say("MAIL FROM:<x@remote.example>", "503*") // EHLO is due again
 		c.say("EHLO c", "250*")
 		c.say("RCPT TO:<bob@example.test>", "503*") // and so is MAIL
-		c.say("STARTTLS", "502*")
+		c.say("STARTTLS", "503*")
 	})
 }
 

@@ -3,16 +3,20 @@ package smtpd
 import (
 	"context"
 	"encoding/base64"
+	"log/slog"
 	"net"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/quorumail/quorumail/protocol/smtp"
+	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/state"
 )
 
@@ -57,9 +61,12 @@ func TestParametersStandOnce(t *testing.T) {
 	}
 	c.say("MAIL FROM:<x@remote.example> SMTPUTF8 BODY=8BITMIME SIZE=10 RET=HDRS ENVID=x", "250*")
 	c.say("RCPT TO:<alice@example.test> NOTIFY=NEVER NOTIFY=SUCCESS", "501 5.5.4*")
-	c.say(`RCPT TO:<alice@example.test> ORCPT=utf-8;a\x{1}b`, "501 5.5.4*") // it would be shown to somebody
+	c.say(`RCPT TO:<alice@example.test> ORCPT=utf-8;a\x{1}b`, "501 5.5.4*")  // it would be shown to somebody
 	c.say("RCPT TO:<alice@example.test> ORCPT=utf-8;a\u0085b", "555 5.5.4*") // a space, to the library
 	c.say("RCPT TO:<alice@example.test> ORCPT=rfc822;a+3Db@remote.example NOTIFY=NEVER", "250*")
+	c.say("RCPT TO:<alice@example.test> ORCPT=x400;/c=de/s=b/ NOTIFY=FROB", "501 5.5.4*")
+	c.say("RCPT TO:<alice@example.test> NOTIFY=NEVER ORCPT=x400;/c+3Dde/s+3Db/", "250*")
+	c.say("RCPT TO:<alice@example.test> ORCPT=x400;", "501 5.5.4*")
 }
 
 // A long line of the library's comes in pieces. The second piece must not be taken for a reply, nor the client's next response for a command.
@@ -268,5 +275,71 @@ func TestRepliesAreShort(t *testing.T) {
 		if got := c.say(command, "50*"); len(got) > 512 {
 			t.Errorf("a reply of %d bytes", len(got))
 		}
+	}
+}
+
+// What is pipelined behind the end of a connection is not looked at.
+func TestNothingComesAfterTheEnd(t *testing.T) {
+	var log logged
+	r := start(t, Submission, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	for _, last := range []string{"QUIT", "AUTH PLAIN " + b64("\x00alice@example.test\x00wrong")} {
+		c := r.dial()
+		c.send("EHLO c\r\n" + strings.Repeat("AUTH PLAIN "+b64("\x00alice@example.test\x00wrong")+"\r\n", 2) + last + "\r\nMAIL FROM:<alice@example.test>\r\nNOOP\r\n")
+		if said := c.closed(); strings.Count(said, "\r\n2")+strings.Count(said, "\r\n421") > 20 || strings.Contains(said, "530") || strings.Contains(said, "421 4.3.0") {
+			t.Errorf("%q", said)
+		}
+	}
+	r.admitted(0)
+	if strings.Contains(log.String(), "panic") {
+		t.Error(log.String())
+	}
+}
+
+// logged is a log.
+type logged struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// littleRoom is a spool that is too small.
+type littleRoom struct {
+	left     atomic.Int64
+	released atomic.Int32
+}
+
+func (l *littleRoom) Take(n int64) error {
+	if l.left.Add(-n) < 0 {
+		return store.ErrNoSpace
+	}
+	return nil
+}
+
+func (l *littleRoom) Release() { l.released.Add(1) }
+
+// What is judged takes no more of the disk than what is not.
+func TestSpoolOfTheChecksIsBounded(t *testing.T) {
+	room := &littleRoom{}
+	room.left.Store(1000)
+	r := start(t, MX, func(c *Config) { c.Checks, c.SpoolRoom = &fakeChecks{content: true}, func() SpoolRoom { return room } })
+	c := r.hello()
+	c.mail("alice@example.test")
+	c.data("a: b\r\n\r\n"+strings.Repeat("x", 500)+"\r\n"+strings.Repeat("x", 500)+"\r\n", "452 4.3.1*")
+	c.mail("alice@example.test")
+	room.left.Store(1000)
+	c.data(plainMessage, "250*")
+	if n := room.released.Load(); n != 2 {
+		t.Errorf("given back %d times", n)
 	}
 }

@@ -34,7 +34,7 @@ type incoming struct {
 }
 
 // maxForeignHeadBytes is how much is looked at of a header that a user did not submit: it shall not take a stranger's connection over a megabyte.
-const maxForeignHeadBytes = 256 << 10
+const maxForeignHeadBytes = 128 << 10
 
 // open reads the head, and does to it what has to be done.
 func (s *session) open(t *transaction, body io.Reader) (*incoming, error) {
