@@ -230,7 +230,7 @@ func (w *wire) readLine() ([]byte, error) {
 
 func (w *wire) setWaiting(b bool) {
 	w.mu.Lock()
-	w.waiting = b
+	w.waiting, w.commandBy = b, time.Now().Add(w.srv.cfg.Limits.Command)
 	w.mu.Unlock()
 }
 

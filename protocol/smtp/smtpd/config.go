@@ -134,7 +134,7 @@ type Limits struct {
 	Counts
 	HeaderBytes int           // of a submitted message's header; 1 MiB. Over it: 552.
 	Hops        int           // Received fields of a message before it counts as looping; 50. Over it: 554.
-	Command     time.Duration // to wait for a command (RFC 5321 §4.5.3.2.7); 5 min. Over it: 421.
+	Command     time.Duration // to wait for a command, to its end (RFC 5321 §4.5.3.2.7); 5 min. Over it: 421.
 	Data        time.Duration // to wait for the next bytes of a body (RFC 5321 §4.5.3.2.5); 3 min. Over it: 421.
 	Message     time.Duration // for a whole body; 1 h. Over it: 421.
 	Write       time.Duration // for a reply to leave; 1 min. Over it the connection is closed.

@@ -506,8 +506,17 @@ func TestLoginWhileNotReady(t *testing.T) {
 }
 
 // A byte now and then does not keep a connection longer than it may last.
-func TestTricklingCommandMeetsTheTimeOfASession(t *testing.T) {
-	r := start(t, MX, func(c *Config) { c.Limits.Session = 300 * time.Millisecond })
+func TestTricklingCommandIsNotWaitedFor(t *testing.T) {
+	for name, limit := range map[string]func(*Config){
+		"command": func(c *Config) { c.Limits.Command = 300 * time.Millisecond },
+		"session": func(c *Config) { c.Limits.Session = 300 * time.Millisecond },
+	} {
+		t.Run(name, func(t *testing.T) { trickleCommand(t, limit) })
+	}
+}
+
+func trickleCommand(t *testing.T, limit func(*Config)) {
+	r := start(t, MX, limit)
 	c := r.dial()
 	c.expect("220*")
 	stop := make(chan struct{})

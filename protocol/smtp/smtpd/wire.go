@@ -77,15 +77,16 @@ type wire struct {
 	errors    int    // 4xx and 5xx replies since the last message that was taken
 	partial   []byte // of a line that the library has not written to its end: it writes long ones in pieces
 
-	mu       sync.Mutex
-	waiting  bool      // for a command, with nothing begun
-	goodbye  string    // unless "": end at the next command, with this reply
-	closing  bool      // end at the next command, the reply is said already
-	authed   bool      // STARTTLS is refused from now on
-	deadline time.Time // of the body under way; zero between bodies
-	greetAt  time.Time // until then the client has to be silent; zero: it may speak
-	expired  bool      // the client is waited for no longer, whatever it is at
-	closed   bool
+	mu        sync.Mutex
+	waiting   bool      // for a command, with nothing begun
+	commandBy time.Time // when the command that is waited for must have come
+	goodbye   string    // unless "": end at the next command, with this reply
+	closing   bool      // end at the next command, the reply is said already
+	authed    bool      // STARTTLS is refused from now on
+	deadline  time.Time // of the body under way; zero between bodies
+	greetAt   time.Time // until then the client has to be silent; zero: it may speak
+	expired   bool      // the client is waited for no longer, whatever it is at
+	closed    bool
 }
 
 func newWire(srv *Server, base context.Context, conn net.Conn) *wire {
@@ -128,9 +129,9 @@ func (w *wire) armRead() error {
 		return os.ErrDeadlineExceeded
 	}
 	now, limits := time.Now(), w.srv.cfg.Limits
-	until := now.Add(limits.Command)
+	until := w.commandBy // also within a line: a byte now and then is no command
 	if end := w.since.Add(limits.Session); end.Before(until) {
-		until = end // also within a line: a byte now and then is no command
+		until = end
 	}
 	if !w.greetAt.IsZero() {
 		until = w.greetAt
