@@ -118,6 +118,7 @@ func (s *session) place(m *incoming, up Body, summary []byte) (*placement, error
 	if m.later {
 		msg.Queued = m.t.unjudged(m.held, noted(m.checks))
 	} else {
+		s.findFull(m)
 		sorted := s.sort(m)
 		msg.Targets, msg.Queued = sorted.targets, sorted.queued
 		p.sorter = *sorted

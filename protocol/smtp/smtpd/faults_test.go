@@ -176,7 +176,7 @@ func TestErrorsBecomeTheirReplies(t *testing.T) {
 		{"unavailable", store.ErrUnavailable, "451 4.3.2*"},
 		{"unknown outcome", fmt.Errorf("x: %w", store.ErrUnknownOutcome), "451 4.3.0*"},
 		{"no space", store.ErrNoSpace, "452 4.3.1*"},
-		{"over quota", store.ErrOverQuota, "552 5.2.2*"},
+		{"over quota", store.ErrOverQuota, "452 4.2.2*"},
 		{"too large", store.ErrTooLarge, "552 5.3.4*"},
 		{"any other", errFake, "451 4.3.0*"},
 	} {
@@ -209,7 +209,7 @@ func TestLMTPTellsEachRecipientsQuota(t *testing.T) {
 			c.send(body + "\r\na: b\r\n\r\n")
 		}
 		c.expect("250 2.6.0 <alice@example.test>*")
-		c.expect("552 5.2.2 <bob@example.test>*")
+		c.expect("452 4.2.2 <bob@example.test>*")
 		c.expect("250 2.6.0 <team@example.test>*")
 	}
 }

@@ -18,6 +18,7 @@ type incoming struct {
 	t    *transaction
 	now  time.Time
 	head *head     // as it goes on
+	size byteCount // as it is stored, once that is done
 	rest io.Reader // what comes below, with its line ends judged
 	top  string    // the fields that are put above the head
 
@@ -112,6 +113,8 @@ func (s *session) loops(m *incoming) error {
 
 // writeTo writes the message as it is stored.
 func (m *incoming) writeTo(w io.Writer) error {
+	m.size = 0
+	w = io.MultiWriter(w, &m.size)
 	if _, err := io.WriteString(w, m.top); err != nil {
 		return err
 	}
@@ -142,6 +145,15 @@ func (m *incoming) resendKey() []byte {
 	}
 	h.Write(m.raw.Sum(nil))
 	return h.Sum(nil)
+}
+
+// byteCount counts what is written.
+type byteCount int64
+
+// Write implements io.Writer.
+func (c *byteCount) Write(b []byte) (int, error) {
+	*c += byteCount(len(b))
+	return len(b), nil
 }
 
 // eightBit looks for bytes above 127.

@@ -285,3 +285,22 @@ func TestMailForAFullMailboxWaitsWhereThereIsAGrace(t *testing.T) {
 		t.Errorf("the message goes to %v and waits for %v", m.Targets, m.Queued)
 	}
 }
+
+// So does one of which the client did not say, or lied, how large it is.
+func TestGraceGoesByTheRealSize(t *testing.T) {
+	r := start(t, MX, func(c *Config) { c.QuotaGrace = func() time.Duration { return time.Hour } })
+	r.dir.room = map[store.AccountID]int64{2: 5000}
+	c := r.hello()
+	for _, size := range []string{"", " SIZE=10"} {
+		c.say("MAIL FROM:<x@remote.example>"+size, "250*")
+		c.say("RCPT TO:<bob@example.test>", "250*")
+		c.data("a: b\r\n\r\n"+strings.Repeat("x\r\n", 2000), "250 2.6.0 * queued")
+	}
+	c.mail("bob@example.test", "alice@example.test")
+	c.data(plainMessage, "250 2.6.0 * delivered")
+	for i, m := range r.store.stored() {
+		if waits := i < 2; waits != (len(m.msg.Targets) == 0) || waits != (len(m.msg.Queued) == 1) {
+			t.Errorf("message %d goes to %v and waits for %v", i, m.msg.Targets, m.msg.Queued)
+		}
+	}
+}
