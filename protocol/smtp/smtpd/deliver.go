@@ -67,7 +67,17 @@ func (s *session) receive(t *transaction) (*placement, error) {
 		s.w.wellBehaved()
 	}
 	body.finish(s.w.counts.MessageBytes)
+	if c, ok := body.(*chunks); ok && !c.last && err != nil && !errors.Is(err, errBody) && s.srv.cfg.Mode == LMTP {
+		s.refuseChunk(replyTo(err))
+	}
 	return placed, err
+}
+
+// refuseChunk answers a chunk that is not the last, by which the message is refused already: it has one reply, where the library would give one for
+// each recipient (RFC 2033 §4.2 has those for the end of a message).
+func (s *session) refuseChunk(a *gosmtp.SMTPError) {
+	s.w.mute(true)
+	s.w.say(fmt.Sprintf("%d %d.%d.%d %s", a.Code, a.EnhancedCode[0], a.EnhancedCode[1], a.EnhancedCode[2], a.Message))
 }
 
 // accept stores the message that body holds for every recipient, in one command.

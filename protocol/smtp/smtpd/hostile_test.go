@@ -343,3 +343,25 @@ func TestSpoolOfTheChecksIsBounded(t *testing.T) {
 		t.Errorf("given back %d times", n)
 	}
 }
+
+// RFC 3030 §2: a chunk has one reply. In LMTP only the last has one for each recipient.
+func TestRefusedChunkHasOneReply(t *testing.T) {
+	r := start(t, LMTP, func(c *Config) { c.Limits.MessageBytes = 10 })
+	c := r.dial()
+	c.expect("220*")
+	c.say("LHLO c", "250*")
+	c.mail("alice@example.test", "bob@example.test")
+	c.send("BDAT 7\r\na: b\r\n\r")
+	c.expect("250*")
+	c.send("BDAT 4\r\n\nabc")
+	c.expect("552 5.3.4*")
+	c.send("BDAT 3 LAST\r\nabc")
+	c.expect("503*")
+	c.say("NOOP", "250*")
+	c.mail("alice@example.test", "bob@example.test")
+	c.send("BDAT 5\r\na: b\rBDAT 7 LAST\r\n\n\r\nabcd")
+	c.expect("250 2.0.0*")
+	c.expect("552*")
+	c.expect("552*")
+	c.say("NOOP", "250*")
+}
