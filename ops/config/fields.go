@@ -72,7 +72,7 @@ var fields = []field{
 
 	{"limits.min_free_disk", "With less free space than this on the disk of data_dir, the node takes no new mail and still serves what it has.",
 		"1GiB", false, size(func(c *Config) *int64 { return &c.Limits.MinFreeDiskBytes }, 16<<20, 1<<50)},
-	{"limits.max_connections", "Connections of each listener at once.", int64(10_000), false, number(func(c *Config) *int { return &c.Limits.MaxConnections }, 1, 1_000_000)},
+	{"limits.max_connections", "Connections of each listener at once, as many as this machine can bear. smtp.max_connections (\"quorumail set\") can say less for all nodes.", int64(10_000), false, number(func(c *Config) *int { return &c.Limits.MaxConnections }, 1, 1_000_000)},
 
 	{"dns.servers", "Name servers, with commas between them: \"192.0.2.1, [2001:db8::1]:5353\". \"\": those of /etc/resolv.conf.",
 		"", false, text(func(c *Config) *string { return &c.DNS.Servers }, nameServers)},

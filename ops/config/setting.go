@@ -13,7 +13,7 @@ import (
 // Setting describes one setting of the cluster, whatever its type.
 type Setting struct {
 	Name    string
-	Type    string // "size", "number", "duration", "yes or no", "networks", "text"
+	Type    string // "size", "number", "number per listener", "duration", "yes or no", "networks", "text"
 	Default string // as Normalize writes it
 	Range   string // for people: "64KiB to 1GiB"
 	Doc     string
@@ -84,13 +84,7 @@ func sizeSetting(name string, value, least, most int64, doc string) SettingOf[in
 
 func intSetting(name string, value, least, most int, doc string) SettingOf[int] {
 	span, check := within(least, most, strconv.Itoa)
-	parse := func(s string) (int, error) {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			return 0, fmt.Errorf("%q is no whole number: choose %s", s, span)
-		}
-		return n, nil
-	}
+	parse := func(s string) (int, error) { return parseNumber(s, span) }
 	return newSetting(name, "number", value, span, doc, parse, check, strconv.Itoa)
 }
 

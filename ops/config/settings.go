@@ -9,10 +9,25 @@ import (
 	"github.com/quorumail/quorumail/store"
 )
 
+// perListener is said of each setting that has a number for each listener.
+const perListener = " One listener's own number stands behind it: \"1000, submission=500, lmtp=5000\"."
+
 // The settings of the whole cluster. Each is a handle with the setting's type: SMTPMaxRecipients.From(lookup).
 var (
-	SMTPMaxRecipients = intSetting("smtp.max_recipients", 1000, 100, 10_000,
-		"Most recipients of one message; the client is told to send the rest in another. RFC 5321 asks for 100 at least.")
+	SMTPMaxRecipients = listenerSetting("smtp.max_recipients", 1000, 100, 10_000,
+		"Most recipients of one message; the client is told to send the rest in another. RFC 5321 asks for 100 at least."+perListener)
+	SMTPMaxConnections = listenerSetting("smtp.max_connections", 0, 0, 1_000_000,
+		"Connections of a listener at each node at once, if that is less than limits.max_connections in the node's own configuration. 0 leaves it to that."+perListener)
+	SMTPMaxConnectionsPerAddress = listenerSetting("smtp.max_connections_per_address", 50, 1, 1_000_000,
+		"Connections of a listener at each node at once from one address (IPv6: one /64); the node itself may open as many as it likes."+perListener)
+	SMTPMaxCommands = listenerSetting("smtp.max_commands", 1000, 20, 1_000_000,
+		"Commands of a connection since its last message, RCPT not counted, before it is closed."+perListener)
+	SMTPMaxErrors = listenerSetting("smtp.max_errors", 25, 1, 10_000,
+		"Refusals (4xx and 5xx) of a connection since its last message before it is closed."+perListener)
+	SMTPMaxUnrecognised = listenerSetting("smtp.max_unrecognised", 4, 1, 1000,
+		"What is no command of SMTP at all, of a connection, before it is closed: who sends that is no mail program."+perListener)
+	SMTPMaxFailedLogins = listenerSetting("smtp.max_failed_logins", 3, 1, 1000,
+		"Failed logins of a connection before it is closed."+perListener)
 	SMTPMaxMessageBytes = sizeSetting("smtp.max_message_bytes", 50<<20, 64<<10, 512<<20,
 		"Largest message that is taken. RFC 5321 asks for 64 KiB at least.")
 	SMTPTrustedNetworks = networksSetting("smtp.trusted_networks",
@@ -76,7 +91,8 @@ var (
 func Settings() []Setting {
 	all := []Setting{
 		SMTPMaxRecipients.Setting, SMTPMaxMessageBytes.Setting, SMTPTrustedNetworks.Setting, SMTPVerifyForUsers.Setting, SMTPGreetDelay.Setting,
-		SMTPRatePerAccount.Setting, SMTPRatePerAddress.Setting,
+		SMTPRatePerAccount.Setting, SMTPRatePerAddress.Setting, SMTPMaxConnections.Setting, SMTPMaxConnectionsPerAddress.Setting,
+		SMTPMaxCommands.Setting, SMTPMaxErrors.Setting, SMTPMaxUnrecognised.Setting, SMTPMaxFailedLogins.Setting,
 		MailboxUndeleteWindow.Setting, MailboxMaxPerAccount.Setting,
 		AccountQuotaBytes.Setting, AccountQuotaMessages.Setting,
 		AuthArgon2Memory.Setting, AuthArgon2Passes.Setting, AuthSCRAMIterations.Setting, AuthMinPasswordLength.Setting,

@@ -32,6 +32,16 @@ func TestNormalizeSetting(t *testing.T) {
 		{name: "account.quota_bytes", in: "9999999999TiB", err: "is no size"},
 		{name: "smtp.max_recipients", in: "99", err: "99 is out of range: choose 100 to 10000"},
 		{name: "smtp.max_recipients", in: "many", err: `"many" is no whole number`},
+		{name: "smtp.max_recipients", in: "500", want: "500"},
+		{name: "smtp.max_errors", in: " 25 ,lmtp = 100,submission=50", want: "25, submission=50, lmtp=100"},
+		{name: "smtp.max_errors", in: "25, smtp=25", want: "25"},
+		{name: "smtp.max_errors", in: "25, smtp=0", err: "smtp.max_errors: 0 is out of range: choose 1 to 10000"},
+		{name: "smtp.max_errors", in: "25, smtp=few", err: `"few" is no whole number: choose 1 to 10000`},
+		{name: "smtp.max_errors", in: "25, imap=30", err: `"imap" is no listener for mail: choose smtp, submission, submissions, lmtp`},
+		{name: "smtp.max_errors", in: "25, 30", err: `"30" has no listener: write it as in "25, submission=50"`},
+		{name: "smtp.max_errors", in: "25,", err: `"" has no listener`},
+		{name: "smtp.max_errors", in: "smtp=30", err: "begin with the number for all"},
+		{name: "smtp.max_errors", in: "25, smtp=30, smtp=31", err: "smtp is named twice"},
 		{name: "mailbox.undelete_window", in: "36h", want: "36h"},
 		{name: "mailbox.undelete_window", in: "48h", want: "2d"},
 		{name: "mailbox.undelete_window", in: "0", want: "0s"},
@@ -68,7 +78,7 @@ func TestFindSettingProposes(t *testing.T) {
 }
 
 func TestSettingFromStoredValues(t *testing.T) {
-	stored := map[string]string{"mailbox.undelete_window": "3d", "smtp.max_recipients": "7"}
+	stored := map[string]string{"mailbox.undelete_window": "3d", "smtp.max_recipients": "7", "smtp.max_errors": "10, lmtp=90"}
 	lookup := func(name string) (string, bool) { v, ok := stored[name]; return v, ok }
 	if got := MailboxUndeleteWindow.From(lookup); got != 72*time.Hour {
 		t.Errorf("stored: got %v", got)
@@ -77,8 +87,13 @@ func TestSettingFromStoredValues(t *testing.T) {
 		t.Errorf("not stored: got %d", got)
 	}
 	// Out of this version's range, as after going back to an older one: the default, rather than a limit that nobody tested.
-	if got := SMTPMaxRecipients.From(lookup); got != 1000 {
+	if got := SMTPMaxRecipients.From(lookup).Of("smtp"); got != 1000 {
 		t.Errorf("out of range: got %d", got)
+	}
+	for listener, want := range map[string]int{"smtp": 10, "submission": 10, "submissions": 10, "lmtp": 90} {
+		if got := SMTPMaxErrors.From(lookup).Of(listener); got != want {
+			t.Errorf("%s: got %d, want %d", listener, got, want)
+		}
 	}
 }
 
@@ -90,6 +105,7 @@ func FuzzNormalizeSetting(f *testing.F) {
 	f.Add("account.quota_bytes", "1.5 GiB")
 	f.Add("mailbox.undelete_window", "106751d")
 	f.Add("auth.max_delay", "9223372036854775807ns")
+	f.Add("smtp.max_errors", "25, lmtp=100,smtp=3")
 	f.Fuzz(func(t *testing.T, name, value string) {
 		s, err := FindSetting(name)
 		if err != nil {

@@ -71,7 +71,15 @@ func TestSpoolLimit(t *testing.T) {
 	if _, err := writeUpTo(second, 1<<20); err != nil {
 		t.Errorf("when the first is gone: %v", err)
 	}
+	room := n.NewRoom() // for what does not go into a body yet
+	if err := room.Take(4 << 20); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a spool beside it: %v", err)
+	}
 	second.Abort()
+	if err := room.Take(4 << 20); err != nil {
+		t.Errorf("a spool alone: %v", err)
+	}
+	room.Release()
 	small.Abort()
 	n.mustAdd(account, message(1<<20))
 	c.wait("all room", func() bool {

@@ -84,8 +84,7 @@ func (u *uploads) unload(size int64) {
 type Upload struct {
 	r       *Replica
 	encoder *blob.Encoder
-	size    int64
-	room    int64 // reserved in uploads.spooled
+	room    Room
 
 	mu      sync.Mutex
 	encoded *blob.Encoded // after the first Finish
@@ -105,7 +104,7 @@ func (r *Replica) NewBody() (*Upload, error) {
 		r.uploads.end()
 		return nil, fmt.Errorf("begin a body: %w", err)
 	}
-	return &Upload{r: r, encoder: blob.NewEncoder(r.cfg.SpoolDir), users: 1}, nil
+	return &Upload{r: r, encoder: blob.NewEncoder(r.cfg.SpoolDir), room: Room{r: r}, users: 1}, nil
 }
 
 const (
@@ -118,30 +117,47 @@ const (
 // Write takes raw bytes. Errors: store.ErrTooLarge beyond blob.MaxRawBytes, store.ErrNoSpace for a disk that is too full for new mail,
 // store.ErrUnavailable when all bodies that are coming in together take too much of it.
 func (u *Upload) Write(p []byte) (int, error) {
-	if err := u.reserve(int64(len(p))); err != nil {
+	if err := u.room.Take(int64(len(p))); err != nil {
 		return 0, fmt.Errorf("take a body: %w", err)
 	}
-	n, err := u.encoder.Write(p)
-	u.size += int64(n)
-	return n, err
+	return u.encoder.Write(p)
 }
 
-// reserve finds room for n more bytes. Whoever sends them may be anybody: no login is needed to fill a spool.
-func (u *Upload) reserve(n int64) error {
-	over := min(u.size+n, blob.MaxRawBytes) - spoolStep - u.room
+// Room is what a body that streams in may take of the disk before it is stored. Whoever sends it may be anybody: no login is needed to fill a
+// spool. It is for one goroutine.
+type Room struct {
+	r        *Replica
+	size     int64 // of the body, so far
+	reserved int64 // in uploads.spooled
+}
+
+// NewRoom begins a spool beside those of bodies. It ends with Release.
+func (r *Replica) NewRoom() *Room { return &Room{r: r} }
+
+// Take finds room for n more bytes. The first 256 KiB are supposed to stay in memory. Errors: store.ErrNoSpace, store.ErrUnavailable, as those of
+// Upload.Write.
+func (m *Room) Take(n int64) error {
+	over := min(m.size+n, blob.MaxRawBytes) - spoolStep - m.reserved
 	if over <= 0 {
+		m.size += n
 		return nil
 	}
 	more := (over + spoolStep - 1) / spoolStep * spoolStep
-	limit, err := u.r.spoolLimit()
+	limit, err := m.r.spoolLimit()
 	if err != nil {
 		return err
 	}
-	if err := u.r.uploads.spool(u.room, more, limit); err != nil {
+	if err := m.r.uploads.spool(m.reserved, more, limit); err != nil {
 		return err
 	}
-	u.room += more
+	m.size, m.reserved = m.size+n, m.reserved+more
 	return nil
+}
+
+// Release gives the room back.
+func (m *Room) Release() {
+	m.r.uploads.unspool(m.reserved)
+	m.size, m.reserved = 0, 0
 }
 
 // spoolLimit is how much may come in at once. Its error is that of freeSpace.
@@ -172,7 +188,7 @@ func (r *Replica) freeSpace() (int64, error) {
 }
 
 // Size is how many raw bytes were written.
-func (u *Upload) Size() int64 { return u.size }
+func (u *Upload) Size() int64 { return u.room.size }
 
 // Abort drops what was written, unless AddMessage has taken it over. It may be called more than once.
 func (u *Upload) Abort() {
@@ -203,7 +219,7 @@ func (u *Upload) release() {
 	if u.users--; u.users > 0 {
 		return
 	}
-	u.r.uploads.unspool(u.room) // nobody writes any more
+	u.room.Release() // nobody writes any more
 	if u.encoded == nil {
 		return
 	}

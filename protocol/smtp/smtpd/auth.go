@@ -54,12 +54,7 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	}
 	switch mechanism {
 	case sasl.Plain:
-		return sasl.NewPlainServer(func(identity, user, password string) error {
-			if identity != "" && identity != user {
-				return s.denied(store.ErrDenied) // nobody acts for others
-			}
-			return s.login(user, password)
-		}), nil
+		return plainServer{s}, nil
 	case sasl.Login:
 		return &loginServer{login: s.login}, nil
 	case own.MechanismSCRAM:
@@ -149,11 +144,30 @@ func (s *session) denied(err error) error {
 	}
 	s.srv.cfg.Metrics.Logins.WithLabelValues(s.srv.cfg.Mode.String(), "denied").Inc()
 	s.w.log.Info("login denied", "remote", s.w.remote)
-	if s.failed++; s.failed >= s.srv.cfg.Limits.FailedLogins {
+	if s.failed++; s.failed >= s.w.counts.FailedLogins {
 		s.w.endAfterReply()
 		return reply(421, 4, 7, 0, "Too many failed logins, closing connection")
 	}
 	return gosmtp.ErrAuthFailed
+}
+
+// plainServer is the PLAIN mechanism.
+type plainServer struct{ s *session }
+
+// Next implements sasl.Server.
+func (l plainServer) Next(response []byte) ([]byte, bool, error) {
+	if response == nil {
+		return nil, false, nil // it comes without the name of the mechanism
+	}
+	p, err := own.DecodePlain(response)
+	switch {
+	case err != nil:
+		l.s.w.log.Info("login not understood", "remote", l.s.w.remote, "err", err)
+		return nil, false, reply(501, 5, 5, 2, "That is no response of PLAIN") // RFC 4954 §4
+	case p.Identity != "" && p.Identity != p.User:
+		return nil, true, l.s.denied(store.ErrDenied) // nobody acts for others
+	}
+	return nil, true, l.s.login(p.User, p.Password)
 }
 
 // loginServer is the LOGIN mechanism, which was never standardised and which old clients still need: two challenges, user and password.
@@ -173,8 +187,13 @@ func (l *loginServer) Next(response []byte) ([]byte, bool, error) {
 		return nil, false, sasl.ErrUnexpectedClientResponse
 	case l.user == nil:
 		user := string(response)
+		if len(user) > own.MaxUserBytes {
+			return nil, false, reply(501, 5, 5, 2, "That is no user name")
+		}
 		l.user, l.asked = &user, true
 		return []byte("Password:"), false, nil
+	case len(response) > own.MaxPasswordBytes:
+		return nil, false, reply(501, 5, 5, 2, "That is no password")
 	}
 	return nil, true, l.login(*l.user, string(response))
 }

@@ -38,7 +38,7 @@ func (w *wire) onBDAT(arg string) error {
 	case err != nil:
 		w.say("501 5.5.4 Expected BDAT size [LAST], closing connection")
 		return io.EOF
-	case size > uint64(w.srv.cfg.maxMessageBytes()):
+	case size > uint64(w.counts.MessageBytes):
 		w.say("552 5.3.4 Message is too large, closing connection")
 		return io.EOF
 	}
@@ -120,16 +120,19 @@ func (c *chunks) take(line []byte) bool {
 		w.say(sayUnclean)
 		return false
 	}
+	w.commands++
 	verb, arg, _ := strings.Cut(string(line[:len(line)-2]), " ")
 	switch strings.ToUpper(verb) {
 	case "BDAT":
 		size, last, err := parseBDAT(arg)
-		if err != nil || size > uint64(w.srv.cfg.maxMessageBytes()) {
+		if err != nil || size > uint64(w.counts.MessageBytes) {
 			w.say("501 5.5.4 Expected BDAT size [LAST] of no more than a message may have, closing connection")
 			c.abandon(nil)
 			return true
 		}
-		c.size, c.left, c.last = size, size, last
+		if c.size, c.left, c.last = size, size, last; size > 0 {
+			w.commands-- // it is not idle talk
+		}
 		return true
 	case "NOOP":
 		w.say("250 2.0.0 Ok")

@@ -14,7 +14,8 @@ import (
 const (
 	maxPartHeaderBytes = 256 << 10
 	maxPartDepth       = 50
-	base64LineBytes    = 57 // which make 76 letters (RFC 2045 §6.8)
+	maxBoundaryBytes   = 200 // RFC 2046 §5.1.1 says 70; what is longer is no boundary, and its parts may hold no binary content
+	base64LineBytes    = 57  // which make 76 letters (RFC 2045 §6.8)
 )
 
 // textual makes of a message of BODY=BINARYMIME (RFC 3030 §3) one that is lines of text: its parts in binary become base64, and those that hold
@@ -159,16 +160,7 @@ func (t *textual) begin(header []byte) error {
 	if bytes.ContainsAny(bytes.ReplaceAll(header, []byte("\r\n"), nil), "\r\n\x00") {
 		return errBareLineEnd // where its fields end is anybody's guess
 	}
-	r := bufio.NewReader(bytes.NewReader(header))
-	h, err := readHead(r, len(header))
-	if err != nil {
-		return err
-	}
-	below, err := io.ReadAll(r) // of a line that is no field
-	if err != nil {
-		return err
-	}
-	h.rest = append(h.rest, below...)
+	h := &head{raw: header[:len(header)-2], rest: []byte("\r\n")}
 	kind, params, err := mime.ParseMediaType(firstOf(h.values("content-type")))
 	if err != nil {
 		kind, params = "text/plain", nil // RFC 2045 §5.2
@@ -177,7 +169,7 @@ func (t *textual) begin(header []byte) error {
 	switch {
 	case len(t.boundaries) > maxPartDepth:
 		return errHeaderSize
-	case strings.HasPrefix(kind, "multipart/") && params["boundary"] != "":
+	case strings.HasPrefix(kind, "multipart/") && params["boundary"] != "" && len(params["boundary"]) <= maxBoundaryBytes:
 		t.relabel(h, binary, "8bit")
 		t.boundaries = append(t.boundaries, params["boundary"])
 	case kind == "message/rfc822" || kind == "message/global":
@@ -195,11 +187,7 @@ func (t *textual) begin(header []byte) error {
 // relabel writes a header with another encoding in the place of binary.
 func (t *textual) relabel(h *head, binary bool, encoding string) {
 	if binary {
-		for i, f := range h.fields {
-			if f.name == "content-transfer-encoding" {
-				h.fields[i].raw = []byte("Content-Transfer-Encoding: " + encoding + "\r\n")
-			}
-		}
+		h.replace("Content-Transfer-Encoding", "Content-Transfer-Encoding: "+encoding+"\r\n")
 	}
 	_ = h.writeTo(&t.out) // memory
 }

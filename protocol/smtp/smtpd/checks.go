@@ -87,7 +87,7 @@ func (s *session) judge(m *incoming) (end func(), err error) {
 	}
 	c := s.checked(m)
 	if checks.NeedsContent(c.Submitted) {
-		content, err := newSpool(s.srv.cfg.SpoolDir, m.writeContent)
+		content, err := newSpool(s.srv.cfg.SpoolDir, s.spoolRoom(), m.writeContent)
 		if err != nil {
 			return end, err
 		}
@@ -108,6 +108,13 @@ func (s *session) judge(m *incoming) (end func(), err error) {
 		return end, nil
 	}
 	return end, s.obey(m, v)
+}
+
+func (s *session) spoolRoom() SpoolRoom {
+	if s.srv.cfg.SpoolRoom == nil {
+		return unbounded{}
+	}
+	return s.srv.cfg.SpoolRoom()
 }
 
 func (s *session) checked(m *incoming) *CheckedMessage {

@@ -181,7 +181,7 @@ func TestSpoolThatFailsIsAFullDisk(t *testing.T) {
 }
 
 func TestSpoolPassesOnErrors(t *testing.T) {
-	if _, err := newSpool(t.TempDir(), func(io.Writer) error { return errFake }); !errors.Is(err, errFake) {
+	if _, err := newSpool(t.TempDir(), unbounded{}, func(io.Writer) error { return errFake }); !errors.Is(err, errFake) {
 		t.Error(err)
 	}
 }

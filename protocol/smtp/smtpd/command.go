@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,9 @@ import (
 )
 
 const sayUnclean = "500 5.5.2 Lines end with CR LF, and hold no control characters"
+
+// maxHelloBytes bounds the name in EHLO: as much as fits into a line that must be taken (RFC 5321 §4.5.3.1.4).
+const maxHelloBytes = 512
 
 var (
 	errLongLine   = errors.New("line too long")
@@ -52,7 +56,7 @@ func (w *wire) readCommand(s *side) error {
 		return io.EOF
 	}
 	if w.isClosing() {
-		return io.EOF
+		return io.EOF // after QUIT the library reads on, and has no session
 	}
 	line, err := w.nextLine()
 	if err != nil {
@@ -79,8 +83,7 @@ func (w *wire) command(s *side, line []byte, verb, arg string) error {
 	}
 	switch verb {
 	case "EHLO", "HELO", "LHLO":
-		w.plainHelo = verb == "HELO"
-		w.pass(line)
+		w.onHello(line, verb, arg)
 	case "STARTTLS":
 		return w.onStartTLS(s, line)
 	case "MAIL":
@@ -114,11 +117,23 @@ func (w *wire) unrecognised(verb string) error {
 		return io.EOF
 	}
 	w.say("500 5.5.2 Command not recognised")
-	if w.unknown++; w.unknown >= w.srv.cfg.Limits.Unrecognised {
+	if w.unknown++; w.unknown >= w.counts.Unrecognised {
 		w.say("421 4.7.0 Too many errors, closing connection")
 		return io.EOF
 	}
 	return nil
+}
+
+// onHello passes EHLO, HELO or LHLO on. The name is said again in replies, traces and logs.
+func (w *wire) onHello(line []byte, verb, arg string) {
+	if len(arg) > maxHelloBytes {
+		w.say("501 5.5.2 That is too long for a host name")
+		return
+	}
+	if arg != "" { // else it changes nothing
+		w.plainHelo = verb == "HELO"
+	}
+	w.pass(line)
 }
 
 func (w *wire) onData(line []byte) {
@@ -154,7 +169,7 @@ func (w *wire) over() string {
 		return goodbye
 	case w.tooManyErrors():
 		return "421 4.7.0 Too many errors, closing connection"
-	case w.commands > w.srv.cfg.Limits.Commands:
+	case w.commands > w.counts.Commands:
 		return "421 4.7.0 Too many commands, closing connection"
 	case time.Since(w.since) > w.srv.cfg.Limits.Session:
 		return "421 4.4.2 This connection has lasted long enough, closing it"
@@ -165,14 +180,18 @@ func (w *wire) over() string {
 func (w *wire) isClosing() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.closing
+	return w.closing || w.closed
 }
 
 // lineError ends the connection with what there is to say about err.
 func (w *wire) lineError(err error) error {
 	switch {
 	case errors.Is(err, errLongLine):
-		w.say("500 5.5.2 Line too long, closing connection")
+		if w.awaitsResponse() {
+			w.say("500 5.5.6 Response too long, closing connection") // RFC 4954 §4
+		} else {
+			w.say("500 5.5.2 Line too long, closing connection")
+		}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		if goodbye := w.over(); goodbye != "" {
 			w.say(goodbye)
@@ -211,7 +230,7 @@ func (w *wire) readLine() ([]byte, error) {
 
 func (w *wire) setWaiting(b bool) {
 	w.mu.Lock()
-	w.waiting = b
+	w.waiting, w.commandBy = b, time.Now().Add(w.srv.cfg.Limits.Command)
 	w.mu.Unlock()
 }
 
@@ -219,6 +238,37 @@ func (w *wire) setWaiting(b bool) {
 func (w *wire) pass(line []byte) {
 	w.line = append(w.line[:0], line...)
 	w.pending = w.line
+}
+
+// badParameters says what is wrong with parameters that the library would take: it keeps the last of two, and lets every one have a value.
+func badParameters(rest string) string {
+	seen := map[string]bool{}
+	for _, p := range strings.Fields(rest) {
+		key, _, valued := strings.Cut(strings.ToUpper(p), "=")
+		switch {
+		case seen[key]:
+			return oneLine(key) + " is given twice"
+		case valued && (key == "SMTPUTF8" || key == "REQUIRETLS"): // RFC 6531 §3.4, RFC 8689 §4.1
+			return key + " takes no value"
+		}
+		seen[key] = true
+	}
+	return ""
+}
+
+// withoutForeignORCPT leaves out an original recipient of a type other than those of mail (RFC 3461 §4.2), such as x400: the library would refuse
+// the recipient for it, and no notice here could name it.
+func withoutForeignORCPT(rest string) string {
+	list := strings.Fields(rest)
+	for i, p := range list {
+		key, value, _ := strings.Cut(p, "=")
+		kind, address, typed := strings.Cut(value, ";")
+		known := strings.EqualFold(kind, "rfc822") || strings.EqualFold(kind, "utf-8")
+		if strings.EqualFold(key, "ORCPT") && typed && kind != "" && address != "" && !known {
+			return " " + strings.Join(slices.Delete(list, i, i+1), " ")
+		}
+	}
+	return rest
 }
 
 // sizeTooLarge stands for parameters whose SIZE has more digits than the library reads.
@@ -263,7 +313,10 @@ func (w *wire) onStartTLS(s *side, line []byte) error {
 	authed := w.authed
 	w.mu.Unlock()
 	switch {
-	case w.tls != nil || w.srv.cfg.TLS == nil:
+	case w.tls != nil:
+		w.say("503 5.5.1 TLS is in use already") // RFC 5321 §4.1.4
+		return nil
+	case w.srv.cfg.TLS == nil:
 		w.pass(line) // the library refuses it
 		return nil
 	case authed:
@@ -291,7 +344,8 @@ func (w *wire) onStartTLS(s *side, line []byte) error {
 
 // onPath notes the path of MAIL or RCPT as the client wrote it, and gives the library a form of it that it can read.
 func (w *wire) onPath(line []byte, arg, prefix string) {
-	w.path = smtp.Address{}
+	w.path, w.binary = smtp.Address{}, false
+	arg = strings.TrimLeft(arg, " \t") // as the library does, which must not see a path that the wire did not
 	if len(arg) < len(prefix) || !strings.EqualFold(arg[:len(prefix)], prefix) {
 		w.pass(line) // the library says what it expects
 		return
@@ -307,11 +361,17 @@ func (w *wire) onPath(line []byte, arg, prefix string) {
 		return
 	}
 	w.path, w.pathASCII = path, ascii(written[:len(written)-len(rest)])
+	if wrong := badParameters(rest); wrong != "" {
+		w.say("501 5.5.4 " + wrong)
+		return
+	}
 	if prefix == "FROM:" {
 		if rest, w.binary = w.parameters(rest); rest == sizeTooLarge {
 			w.say("552 5.3.4 Message is too large") // RFC 1870 §6.1
 			return
 		}
+	} else {
+		rest = withoutForeignORCPT(rest)
 	}
 	shown := path.String()
 	if path.Domain == "" && !path.IsNull() {

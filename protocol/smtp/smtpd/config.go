@@ -66,6 +66,14 @@ type Store interface {
 	Ready() error
 }
 
+// SpoolRoom is what one message may take of a disk while it is judged.
+type SpoolRoom interface {
+	// Take finds room for n more bytes: store.ErrNoSpace or store.ErrUnavailable where there is none.
+	Take(n int64) error
+	// Release gives it back.
+	Release()
+}
+
 // Identity is who logged in.
 type Identity struct {
 	Account store.AccountID
@@ -109,28 +117,33 @@ type Rate interface {
 // ErrNotLocal is Resolver's answer for an address whose domain is not of this site.
 var ErrNotLocal = errors.New("not a domain of this site")
 
-// Limits bound what clients can use. A zero field takes its default.
+// Counts bound what clients can use of a listener. A zero field takes its default.
+type Counts struct {
+	Connections           int   // at once in all; 1,000. Over it: 421.
+	ConnectionsPerAddress int   // at once from one IPv4 address or IPv6 /64, loopback excepted; 50. Over it: 421.
+	MessageBytes          int64 // a message as the client sends it (RFC 1870); 50 MiB. Over it: 552.
+	Recipients            int   // of one message; 1,000, never under 100 (RFC 5321 §4.5.3.1.8). Over it, or over state.MaxTargets mailboxes behind them: 452.
+	Commands              int   // of a connection, RCPT excepted, since its last message; 1,000. Over it: 421.
+	Errors                int   // 4xx and 5xx replies of a connection since its last message, before 421; 25
+	Unrecognised          int   // commands of a connection before 421; 4
+	FailedLogins          int   // of a connection before 421; 3
+}
+
+// Limits bound what clients can use, and how long they can take. A zero field takes its default.
 type Limits struct {
-	Connections           int           // at once in all; 1,000. Over it: 421.
-	ConnectionsPerAddress int           // at once from one IPv4 address or IPv6 /64, loopback excepted; 50. Over it: 421.
-	MessageBytes          int64         // a message as the client sends it (RFC 1870); 50 MiB. Over it: 552.
-	Recipients            int           // of one message; 1,000, never under 100 (RFC 5321 §4.5.3.1.8). Over it, or over state.MaxTargets mailboxes behind them: 452.
-	HeaderBytes           int           // of a submitted message's header; 1 MiB. Over it: 552.
-	Errors                int           // 4xx and 5xx replies of a connection before 421; 25
-	Commands              int           // of a connection, RCPT excepted, since its last message; 1,000. Over it: 421.
-	Unrecognised          int           // commands of a connection before 421; 4
-	FailedLogins          int           // of a connection before 421; 3
-	Hops                  int           // Received fields of a message before it counts as looping; 50. Over it: 554.
-	Command               time.Duration // to wait for a command (RFC 5321 §4.5.3.2.7); 5 min. Over it: 421.
-	Data                  time.Duration // to wait for the next bytes of a body (RFC 5321 §4.5.3.2.5); 3 min. Over it: 421.
-	Message               time.Duration // for a whole body; 1 h. Over it: 421.
-	Write                 time.Duration // for a reply to leave; 1 min. Over it the connection is closed.
-	Handshake             time.Duration // for TLS; 30 s. Over it the connection is closed.
-	Session               time.Duration // for a whole connection, looked at between commands; 4 h. Over it: 421.
-	Lookup                time.Duration // for a question to Auth or Resolver; 4 s. Over it: 451.
-	Check                 time.Duration // for Checks to judge a message; 10 s. Over it: it is taken, and judged later.
-	Accept                time.Duration // for Store.AddMessage; 60 s. Over it: 451.
-	Drain                 time.Duration // for open transactions once Serve is cancelled; 10 s. Over it: 421, and over it once more the connection is closed.
+	Counts
+	HeaderBytes int           // of a submitted message's header; 1 MiB. Over it: 552.
+	Hops        int           // Received fields of a message before it counts as looping; 50. Over it: 554.
+	Command     time.Duration // to wait for a command, to its end (RFC 5321 §4.5.3.2.7); 5 min. Over it: 421.
+	Data        time.Duration // to wait for the next bytes of a body (RFC 5321 §4.5.3.2.5); 3 min. Over it: 421.
+	Message     time.Duration // for a whole body; 1 h. Over it: 421.
+	Write       time.Duration // for a reply to leave; 1 min. Over it the connection is closed.
+	Handshake   time.Duration // for TLS; 30 s. Over it the connection is closed.
+	Session     time.Duration // for a whole connection, looked at between commands; 4 h. Over it: 421.
+	Lookup      time.Duration // for a question to Auth or Resolver; 4 s. Over it: 451.
+	Check       time.Duration // for Checks to judge a message; 10 s. Over it: it is taken, and judged later.
+	Accept      time.Duration // for Store.AddMessage; 60 s. Over it: 451.
+	Drain       time.Duration // for open transactions once Serve is cancelled; 10 s. Over it: 421, and over it once more the connection is closed.
 }
 
 // Config says how a listener behaves.
@@ -155,11 +168,13 @@ type Config struct {
 	Checks Checks
 	// SpoolDir is where large messages lie while they are judged; "": the system's folder for temporary files.
 	SpoolDir string
+	// SpoolRoom is asked for the room that each of them takes there; nil: there is no bound.
+	SpoolRoom func() SpoolRoom
 
 	Limits Limits
-	// MaxRecipients and MaxMessageBytes, when set, are asked for each message in the place of the Limits, so that they can follow a setting.
-	MaxRecipients   func() int
-	MaxMessageBytes func() int64
+	// Counts, when set, is asked with each connection, EHLO and MAIL in the place of those in Limits, so that they can follow settings. A zero field
+	// takes its value from Limits.
+	Counts func() Counts
 	// TrustedNetworks are clients of MX that may send to any domain without a login, and whose messages are repaired rather than refused:
 	// printers, monitoring. Asked for with each connection; nil: none.
 	TrustedNetworks func() []netip.Prefix
@@ -179,18 +194,14 @@ type Config struct {
 	Now     func() time.Time // nil: time.Now; the dates of messages, not deadlines
 }
 
-func (c *Config) maxRecipients() int {
-	if c.MaxRecipients != nil {
-		return max(c.MaxRecipients(), 100) // RFC 5321 §4.5.3.1.8
+// counts are those that hold now.
+func (c *Config) counts() Counts {
+	if c.Counts == nil {
+		return c.Limits.Counts
 	}
-	return c.Limits.Recipients
-}
-
-func (c *Config) maxMessageBytes() int64 {
-	if c.MaxMessageBytes != nil {
-		return c.MaxMessageBytes()
-	}
-	return c.Limits.MessageBytes
+	now := c.Counts()
+	now.fill(c.Limits.Counts)
+	return now
 }
 
 // Summarizer computes from a message's bytes what readers need often.
@@ -230,16 +241,8 @@ func (c *Config) fill() {
 }
 
 func (l *Limits) fill() {
-	or(&l.Connections, 1000)
-	or(&l.ConnectionsPerAddress, 50)
-	or(&l.MessageBytes, 50<<20)
-	or(&l.Recipients, 1000)
-	l.Recipients = max(l.Recipients, 100)
+	l.Counts.fill(defaultCounts)
 	or(&l.HeaderBytes, 1<<20)
-	or(&l.Errors, 25)
-	or(&l.Commands, 1000)
-	or(&l.Unrecognised, 4)
-	or(&l.FailedLogins, 3)
 	or(&l.Hops, 50)
 	or(&l.Command, 5*time.Minute)
 	or(&l.Data, 3*time.Minute)
@@ -251,6 +254,21 @@ func (l *Limits) fill() {
 	or(&l.Check, 10*time.Second)
 	or(&l.Accept, time.Minute)
 	or(&l.Drain, 10*time.Second)
+}
+
+var defaultCounts = Counts{Connections: 1000, ConnectionsPerAddress: 50, MessageBytes: 50 << 20, Recipients: 1000, Commands: 1000, Errors: 25,
+	Unrecognised: 4, FailedLogins: 3}
+
+func (c *Counts) fill(from Counts) {
+	or(&c.Connections, from.Connections)
+	or(&c.ConnectionsPerAddress, from.ConnectionsPerAddress)
+	or(&c.MessageBytes, from.MessageBytes)
+	or(&c.Recipients, from.Recipients)
+	c.Recipients = max(c.Recipients, 100) // RFC 5321 §4.5.3.1.8
+	or(&c.Commands, from.Commands)
+	or(&c.Errors, from.Errors)
+	or(&c.Unrecognised, from.Unrecognised)
+	or(&c.FailedLogins, from.FailedLogins)
 }
 
 func or[T comparable](field *T, value T) {

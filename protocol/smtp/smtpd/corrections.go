@@ -11,7 +11,6 @@ var corrections = []struct{ theirs, ours string }{
 	{"502 5.5.1 Please introduce yourself", "503 5.5.1 EHLO or HELO comes first"},
 	{"502 5.5.1 Missing MAIL FROM", "503 5.5.1 MAIL comes first"},
 	{"502 5.5.1 Missing RCPT TO", "503 5.5.1 No recipient was accepted yet"},
-	{"502 5.5.1 Already running in TLS", "503 5.5.1 TLS is in use already"},
 	{"502 5.5.4 Missing parameter", "501 5.5.4 AUTH needs a mechanism"},
 	// RFC 5321 §4.1.1.11: parameters that are not known.
 	{"500 5.5.4 Unknown MAIL FROM", "555 5.5.4 Unknown parameter of MAIL"},
@@ -41,13 +40,13 @@ var corrections = []struct{ theirs, ours string }{
 // capabilities are the last lines of the answer to EHLO, with what the library does not know: whether this is TLS, and limits that change while
 // it runs.
 func (w *wire) capabilities() []string {
-	cfg := &w.srv.cfg
+	w.counts = w.srv.cfg.counts()
 	var list []string
 	if w.tls != nil {
 		list = append(list, "250-REQUIRETLS") // RFC 8689 §2
 	}
-	return append(list, "250-LIMITS RCPTMAX="+strconv.Itoa(cfg.maxRecipients()), // RFC 9422 §3
-		"250 SIZE "+strconv.FormatInt(cfg.maxMessageBytes(), 10)) // RFC 1870 §4
+	return append(list, "250-LIMITS RCPTMAX="+strconv.Itoa(w.counts.Recipients), // RFC 9422 §3
+		"250 SIZE "+strconv.FormatInt(w.counts.MessageBytes, 10)) // RFC 1870 §4
 }
 
 // corrected is a line of the library's, without its line end, as it goes out.

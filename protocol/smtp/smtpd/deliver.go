@@ -64,10 +64,20 @@ func (s *session) receive(t *transaction) (*placement, error) {
 	body := s.w.body()
 	placed, err := s.accept(t, body)
 	if err == nil {
-		s.w.commands = 0
+		s.w.wellBehaved()
 	}
-	body.finish(s.srv.cfg.maxMessageBytes())
+	body.finish(s.w.counts.MessageBytes)
+	if c, ok := body.(*chunks); ok && !c.last && err != nil && !errors.Is(err, errBody) && s.srv.cfg.Mode == LMTP {
+		s.refuseChunk(replyTo(err))
+	}
 	return placed, err
+}
+
+// refuseChunk answers a chunk that is not the last, by which the message is refused already: it has one reply, where the library would give one for
+// each recipient (RFC 2033 §4.2 has those for the end of a message).
+func (s *session) refuseChunk(a *gosmtp.SMTPError) {
+	s.w.mute(true)
+	s.w.say(fmt.Sprintf("%d %d.%d.%d %s", a.Code, a.EnhancedCode[0], a.EnhancedCode[1], a.EnhancedCode[2], a.Message))
 }
 
 // accept stores the message that body holds for every recipient, in one command.
@@ -118,6 +128,7 @@ func (s *session) place(m *incoming, up Body, summary []byte) (*placement, error
 	if m.later {
 		msg.Queued = m.t.unjudged(m.held, noted(m.checks))
 	} else {
+		s.findFull(m)
 		sorted := s.sort(m)
 		msg.Targets, msg.Queued = sorted.targets, sorted.queued
 		p.sorter = *sorted

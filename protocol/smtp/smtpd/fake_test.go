@@ -107,6 +107,7 @@ func (s *fakeStore) stored() []fakeMessage {
 // fakeDirectory knows a few addresses at example.test.
 type fakeDirectory struct {
 	full map[store.AccountID]bool
+	room map[store.AccountID]int64 // bytes, where there is a bound
 	down bool
 }
 
@@ -174,8 +175,8 @@ func (d *fakeDirectory) Postmaster(context.Context) ([]state.Recipient, error) {
 	return []state.Recipient{{Account: 1, Address: "postmaster@example.test"}}, nil
 }
 
-func (d *fakeDirectory) Room(_ context.Context, id store.AccountID, _ int64) error {
-	if d.full[id] {
+func (d *fakeDirectory) Room(_ context.Context, id store.AccountID, size int64) error {
+	if room, bound := d.room[id]; d.full[id] || bound && size > room {
 		return store.ErrOverQuota
 	}
 	return nil

@@ -111,7 +111,7 @@ func TestNothingSaidInTheClearSurvivesSTARTTLS(t *testing.T) {
 		c.say("MAIL FROM:<x@remote.example>", "503*") // EHLO is due again
 		c.say("EHLO c", "250*")
 		c.say("RCPT TO:<bob@example.test>", "503*") // and so is MAIL
-		c.say("STARTTLS", "502*")
+		c.say("STARTTLS", "503*")
 	})
 }
 
@@ -176,7 +176,7 @@ func TestErrorsBecomeTheirReplies(t *testing.T) {
 		{"unavailable", store.ErrUnavailable, "451 4.3.2*"},
 		{"unknown outcome", fmt.Errorf("x: %w", store.ErrUnknownOutcome), "451 4.3.0*"},
 		{"no space", store.ErrNoSpace, "452 4.3.1*"},
-		{"over quota", store.ErrOverQuota, "552 5.2.2*"},
+		{"over quota", store.ErrOverQuota, "452 4.2.2*"},
 		{"too large", store.ErrTooLarge, "552 5.3.4*"},
 		{"any other", errFake, "451 4.3.0*"},
 	} {
@@ -209,7 +209,7 @@ func TestLMTPTellsEachRecipientsQuota(t *testing.T) {
 			c.send(body + "\r\na: b\r\n\r\n")
 		}
 		c.expect("250 2.6.0 <alice@example.test>*")
-		c.expect("552 5.2.2 <bob@example.test>*")
+		c.expect("452 4.2.2 <bob@example.test>*")
 		c.expect("250 2.6.0 <team@example.test>*")
 	}
 }
@@ -360,7 +360,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 }
 
 func TestRecipientsAreLimited(t *testing.T) {
-	r := start(t, MX, func(c *Config) { c.MaxRecipients = func() int { return 1 } })
+	r := start(t, MX, func(c *Config) { c.Limits.Recipients = 1 })
 	c := r.dial()
 	c.begin()
 	for range 100 { // RFC 5321 §4.5.3.1.8: at least 100
@@ -506,8 +506,17 @@ func TestLoginWhileNotReady(t *testing.T) {
 }
 
 // A byte now and then does not keep a connection longer than it may last.
-func TestTricklingCommandMeetsTheTimeOfASession(t *testing.T) {
-	r := start(t, MX, func(c *Config) { c.Limits.Session = 300 * time.Millisecond })
+func TestTricklingCommandIsNotWaitedFor(t *testing.T) {
+	for name, limit := range map[string]func(*Config){
+		"command": func(c *Config) { c.Limits.Command = 300 * time.Millisecond },
+		"session": func(c *Config) { c.Limits.Session = 300 * time.Millisecond },
+	} {
+		t.Run(name, func(t *testing.T) { trickleCommand(t, limit) })
+	}
+}
+
+func trickleCommand(t *testing.T, limit func(*Config)) {
+	r := start(t, MX, limit)
 	c := r.dial()
 	c.expect("220*")
 	stop := make(chan struct{})

@@ -89,7 +89,7 @@ func FuzzSession(f *testing.F) {
 func converse(t *testing.T, mode Mode, fs *fakeStore, in string) string {
 	dir := &fakeDirectory{}
 	srv, err := New(Config{Mode: mode, Hostname: "mx.example.test", Store: fs, Resolver: dir, Auth: dir, NewSummarizer: func() Summarizer { return &fakeSummary{} },
-		Limits: Limits{MessageBytes: 2000}})
+		Limits: Limits{Counts: Counts{MessageBytes: 2000}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,9 +34,9 @@ func (s *Server) early(w *wire) bool {
 	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		return false // it waited; or the server ends, which comes next
 	}
-	s.cfg.Metrics.Refused.WithLabelValues(s.cfg.Mode.String(), "early talker").Inc()
-	w.log.Info("connection refused", "remote", w.remote, "reason", "early talker", "err", err)
 	if err == nil {
+		s.cfg.Metrics.Refused.WithLabelValues(s.cfg.Mode.String(), "early talker").Inc()
+		w.log.Info("connection refused", "remote", w.remote, "reason", "early talker")
 		w.say("554 5.5.0 " + s.cfg.Hostname + " You must wait for the greeting") // RFC 5321 §3.1
 		w.linger = true
 	}

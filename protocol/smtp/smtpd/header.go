@@ -5,61 +5,79 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"iter"
 	"strings"
 )
 
-// head is a message's header section, as it came.
+// head is a message's header section, as it came. It is kept as one piece of memory: a stranger's header can be a hundred thousand fields of four
+// bytes each.
+//
+// It is read as our IMAP side reads it, up to the empty line: a line that is no field stands among the fields, and does not end them. Else what is
+// judged here, From and Bcc, and what is shown there could be two things.
 type head struct {
-	fields []field
-	rest   []byte // what was read of the message below the fields: the empty line, or the first line that is no field
-}
-
-// field is one header field with its line ends.
-type field struct {
-	name string // lower case
-	raw  []byte
+	raw  []byte // the fields
+	rest []byte // the empty line, when it was read
 }
 
 // readHead reads the header section. It reads limit bytes at most: a longer one comes back as far as it was read, with errHeaderSize.
 func readHead(r *bufio.Reader, limit int) (*head, error) {
 	h := &head{}
-	size := 0
-	for {
-		line, err := readWholeLine(r, limit-size)
-		if size += len(line); err != nil {
-			h.rest = line
-			if err == io.EOF {
-				return h, nil
-			}
-			return h, err
+	for begins := true; ; {
+		piece, err := r.ReadSlice('\n')
+		if begins && string(piece) == "\r\n" {
+			h.rest = []byte("\r\n")
+			return h.begin(), nil
 		}
-		switch name, ok := fieldName(line); {
-		case (line[0] == ' ' || line[0] == '\t') && len(h.fields) > 0:
-			last := &h.fields[len(h.fields)-1]
-			last.raw = append(last.raw, line...)
-		case ok:
-			h.fields = append(h.fields, field{name: name, raw: line})
-		default:
-			h.rest = line
-			return h, nil
+		h.raw = append(h.raw, piece...)
+		begins = err == nil
+		switch {
+		case len(h.raw) > limit:
+			return h.begin(), errHeaderSize
+		case err == io.EOF:
+			return h.begin(), nil
+		case err != nil && !errors.Is(err, bufio.ErrBufferFull):
+			return h, err
 		}
 	}
 }
 
-// readWholeLine reads one line into memory of its own.
-func readWholeLine(r *bufio.Reader, limit int) ([]byte, error) {
-	var line []byte
-	for {
-		piece, err := r.ReadSlice('\n')
-		line = append(line, piece...)
-		switch {
-		case len(line) > limit:
-			return line, errHeaderSize
-		case errors.Is(err, bufio.ErrBufferFull):
-			continue
-		}
-		return line, err
+// begin looks at the first line, which will stand below fields of ours. When it is no field, all of the message is its body: a program of few words
+// sent it. The line of a mailbox file becomes a field.
+func (h *head) begin() *head {
+	line, _, _ := bytes.Cut(h.raw, []byte("\n"))
+	_, isField := fieldName(line)
+	switch {
+	case len(line) == 0 || isField:
+	case bytes.HasPrefix(line, []byte("From ")), bytes.HasPrefix(line, []byte(">From ")):
+		h.raw = append([]byte("X-Mailbox-Line: "), h.raw...)
+	default:
+		h.raw, h.rest = nil, append(append([]byte("\r\n"), h.raw...), h.rest...)
 	}
+	return h
+}
+
+// fields goes through the fields: each with its name, "" for a line that is none, and its lines.
+func (h *head) fields() iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for left := h.raw; len(left) > 0; {
+			n := lineLength(left)
+			name, _ := fieldName(left[:n])
+			for n < len(left) && (left[n] == ' ' || left[n] == '\t') {
+				n += lineLength(left[n:])
+			}
+			if !yield(name, left[:n]) {
+				return
+			}
+			left = left[n:]
+		}
+	}
+}
+
+func lineLength(b []byte) int {
+	if i := bytes.IndexByte(b, '\n'); i >= 0 {
+		return i + 1
+	}
+	return len(b)
 }
 
 // fieldName is what stands before the colon, when the line begins a field (RFC 5322 §2.2, and the white space of §4.5 before the colon).
@@ -74,14 +92,14 @@ func fieldName(line []byte) (string, bool) {
 			return "", false
 		}
 	}
-	return strings.ToLower(string(name)), true
+	return string(name), true
 }
 
 // count is how often a field occurs.
 func (h *head) count(name string) int {
 	n := 0
-	for _, f := range h.fields {
-		if f.name == name {
+	for its := range h.fields() {
+		if strings.EqualFold(its, name) {
 			n++
 		}
 	}
@@ -91,9 +109,9 @@ func (h *head) count(name string) int {
 // values are the bodies of the fields of a name, unfolded.
 func (h *head) values(name string) []string {
 	var list []string
-	for _, f := range h.fields {
-		if f.name == name {
-			_, body, _ := bytes.Cut(f.raw, []byte(":"))
+	for its, raw := range h.fields() {
+		if strings.EqualFold(its, name) {
+			_, body, _ := bytes.Cut(raw, []byte(":"))
 			body = bytes.ReplaceAll(body, []byte("\r\n"), nil)
 			list = append(list, strings.TrimSpace(string(body)))
 		}
@@ -101,33 +119,25 @@ func (h *head) values(name string) []string {
 	return list
 }
 
-// ascii tells whether no field holds a byte above 127.
-func (h *head) ascii() bool {
-	for _, f := range h.fields {
-		if !ascii(string(f.raw)) {
-			return false
-		}
-	}
-	return true
-}
+// ascii tells whether the section holds no byte above 127.
+func (h *head) ascii() bool { return ascii(string(h.raw)) }
 
-// remove drops the fields of a name.
-func (h *head) remove(name string) {
-	kept := h.fields[:0]
-	for _, f := range h.fields {
-		if f.name != name {
-			kept = append(kept, f)
+// replace puts a whole field, or nothing, in the place of each field of a name.
+func (h *head) replace(name, field string) {
+	var kept []byte
+	for its, raw := range h.fields() {
+		if strings.EqualFold(its, name) {
+			raw = []byte(field)
 		}
+		kept = append(kept, raw...)
 	}
-	h.fields = kept
+	h.raw = kept
 }
 
 // writeTo writes the section as it stands now.
 func (h *head) writeTo(w io.Writer) error {
-	for _, f := range h.fields {
-		if _, err := w.Write(f.raw); err != nil {
-			return err
-		}
+	if _, err := w.Write(h.raw); err != nil {
+		return err
 	}
 	_, err := w.Write(h.rest)
 	return err

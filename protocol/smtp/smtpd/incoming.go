@@ -18,6 +18,7 @@ type incoming struct {
 	t    *transaction
 	now  time.Time
 	head *head     // as it goes on
+	size byteCount // as it is stored, once that is done
 	rest io.Reader // what comes below, with its line ends judged
 	top  string    // the fields that are put above the head
 
@@ -33,18 +34,25 @@ type incoming struct {
 	held    bool   // there, by a rule
 }
 
+// maxForeignHeadBytes is how much is looked at of a header that a user did not submit: it shall not take a stranger's connection over a megabyte.
+const maxForeignHeadBytes = 128 << 10
+
 // open reads the head, and does to it what has to be done.
 func (s *session) open(t *transaction, body io.Reader) (*incoming, error) {
 	cfg := &s.srv.cfg
 	m := &incoming{t: t, now: cfg.Now(), raw: sha256.New()}
-	sized := &sizeLimit{r: io.TeeReader(body, m.raw), left: cfg.maxMessageBytes()}
+	sized := &sizeLimit{r: io.TeeReader(body, m.raw), left: s.w.counts.MessageBytes}
 	var source io.Reader = sized
 	if t.binary {
 		source = newTextual(sized)
 	}
 	r := bufio.NewReaderSize(newLineEnds(source, s.repairs(t)), 16<<10)
 	var err error
-	m.head, err = readHead(r, cfg.Limits.HeaderBytes)
+	limit := cfg.Limits.HeaderBytes
+	if !cfg.Mode.submits() {
+		limit = min(limit, maxForeignHeadBytes)
+	}
+	m.head, err = readHead(r, limit)
 	long := errors.Is(err, errHeaderSize)
 	if err != nil && !(long && !cfg.Mode.submits()) {
 		return nil, err // an overlong header is the sender's affair, but that of a submission must be read whole
@@ -105,6 +113,8 @@ func (s *session) loops(m *incoming) error {
 
 // writeTo writes the message as it is stored.
 func (m *incoming) writeTo(w io.Writer) error {
+	m.size = 0
+	w = io.MultiWriter(w, &m.size)
 	if _, err := io.WriteString(w, m.top); err != nil {
 		return err
 	}
@@ -135,6 +145,15 @@ func (m *incoming) resendKey() []byte {
 	}
 	h.Write(m.raw.Sum(nil))
 	return h.Sum(nil)
+}
+
+// byteCount counts what is written.
+type byteCount int64
+
+// Write implements io.Writer.
+func (c *byteCount) Write(b []byte) (int, error) {
+	*c += byteCount(len(b))
+	return len(b), nil
 }
 
 // eightBit looks for bytes above 127.

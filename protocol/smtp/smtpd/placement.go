@@ -32,7 +32,7 @@ func (p *placement) waits(recipients []recipient) bool {
 	}
 	for _, r := range recipients {
 		for _, box := range r.boxes {
-			if box.Remote || box.Suspended {
+			if box.Remote || p.waiting[box.Account] {
 				return true
 			}
 		}

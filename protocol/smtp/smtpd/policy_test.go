@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -224,10 +225,9 @@ func TestLoopbackDoesNotWaitForTheGreeting(t *testing.T) {
 }
 
 func TestLimitsFollowSettings(t *testing.T) {
-	var size int64 = 1000
-	r := start(t, MX, func(c *Config) {
-		c.MaxMessageBytes, c.MaxRecipients = func() int64 { return size }, func() int { return 150 }
-	})
+	var now atomic.Pointer[Counts]
+	now.Store(&Counts{MessageBytes: 1000, Recipients: 150})
+	r := start(t, MX, func(c *Config) { c.Counts = func() Counts { return *now.Load() } })
 	c := r.dial()
 	c.expect("220*")
 	got := c.say("EHLO c", "250 SIZE 1000")
@@ -240,4 +240,30 @@ func TestLimitsFollowSettings(t *testing.T) {
 	c.say("MAIL FROM:<x@remote.example> SIZE=1001", "552 5.3.4*")
 	c.mail("alice@example.test")
 	c.data(strings.Repeat("a: b\r\n", 200), "552 5.3.4*")
+
+	// A connection that is open has the new ones with its next message, others at once.
+	now.Store(&Counts{MessageBytes: 2000, Errors: 4, Connections: 2})
+	c.mail("alice@example.test")
+	c.data(strings.Repeat("a: b\r\n", 200), "250*")
+	c.say("EHLO c", "250 SIZE 2000")
+	c.say("MAIL FROM:<>", "250*")
+	second := r.dial()
+	second.expect("220*")
+	r.dial().expect("421 4.7.0*")
+	for range 4 {
+		c.say("RCPT TO:<nobody@example.test>", "550*")
+	}
+	c.say("NOOP", "421 4.7.0*")
+	c.closed()
+}
+
+// What is not set stays as the listener was made with, and a setting of fewer than 100 recipients is none (RFC 5321 §4.5.3.1.8).
+func TestSettingsFillUp(t *testing.T) {
+	cfg := Config{Limits: Limits{Counts: Counts{Errors: 9}}, Counts: func() Counts { return Counts{Recipients: 10, Commands: 20} }}
+	cfg.fill()
+	want := defaultCounts
+	want.Errors, want.Recipients, want.Commands = 9, 100, 20
+	if got := cfg.counts(); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
 }

@@ -3,6 +3,8 @@ package smtpd
 import (
 	"context"
 	"errors"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	gosmtp "github.com/emersion/go-smtp"
@@ -29,7 +31,7 @@ func (s *session) recipient(name string, path smtp.Address, opts *gosmtp.RcptOpt
 	if t == nil {
 		return reply(503, 5, 5, 1, "MAIL comes first")
 	}
-	if len(t.recipients) >= s.srv.cfg.maxRecipients() {
+	if len(t.recipients) >= s.w.counts.Recipients {
 		return errNoMore
 	}
 	if rate := s.srv.cfg.AccountRate; rate != nil && s.authed && !rate.Room(s.account(), len(t.recipients)+1) {
@@ -46,25 +48,28 @@ func (s *session) recipient(name string, path smtp.Address, opts *gosmtp.RcptOpt
 		return store.ErrNotFound
 	}
 	r := recipient{name: name, address: path, boxes: boxes, notify: notifyBits(opts.Notify), orcpt: originalRecipient(opts)}
+	most := r
+	most.full = s.grace() // it can turn out so when the message is here
+	carried := most.carried()
 	switch {
-	case len(r.orcpt) > maxORCPTBytes || !utf8.ValidString(r.orcpt):
-		return reply(501, 5, 5, 4, "ORCPT is too long, or not in UTF-8")
-	case r.count() > state.MaxTargets || r.carried() > maxCarriedBytes:
+	case len(r.orcpt) > maxORCPTBytes || !utf8.ValidString(r.orcpt) || strings.ContainsFunc(r.orcpt, unicode.IsControl):
+		return reply(501, 5, 5, 4, "ORCPT is too long, or no readable text") // it goes on, into notices and onto screens
+	case r.count() > state.MaxTargets || carried > maxCarriedBytes:
 		return errGroupSize
-	case t.boxes+r.count() > state.MaxTargets || t.carried+r.carried() > maxCarriedBytes:
+	case t.boxes+r.count() > state.MaxTargets || t.carried+carried > maxCarriedBytes:
 		return errNoMore
 	}
 	if err := s.room(boxes, t.size); err != nil {
 		if !errors.Is(err, store.ErrOverQuota) {
 			return err
 		}
-		if s.srv.cfg.QuotaGrace == nil || s.srv.cfg.QuotaGrace() == 0 {
-			return reply(452, 4, 2, 2, "Mailbox is full")
+		if !s.grace() {
+			return err
 		}
 		r.full = true
 	}
 	t.boxes += r.count()
-	t.carried += r.carried()
+	t.carried += carried
 	t.recipients = append(t.recipients, r)
 	return nil
 }
@@ -110,6 +115,20 @@ func (s *session) elsewhere(ctx context.Context, address string) error {
 		return err
 	}
 	return reply(550, 5, 7, 1, oneLine(err.Error()))
+}
+
+// grace is whether mail for a full mailbox is taken, and waits.
+func (s *session) grace() bool { return s.srv.cfg.QuotaGrace != nil && s.srv.cfg.QuotaGrace() > 0 }
+
+// findFull looks at the quota again once the size of the message is known: SIZE need not be said, and need not be true.
+func (s *session) findFull(m *incoming) {
+	if !s.grace() {
+		return // it binds when the message is placed, where that can be told
+	}
+	for i := range m.t.recipients {
+		r := &m.t.recipients[i]
+		r.full = r.full || errors.Is(s.room(r.boxes, int64(m.size)), store.ErrOverQuota)
+	}
 }
 
 // room is nil when any of the recipient's accounts has room, else store.ErrOverQuota: a full member of a group does not stop the others' mail.

@@ -44,7 +44,7 @@ var replies = []struct {
 	{errGroupSize, reply(550, 5, 5, 3, "This address leads to more mailboxes than one message can reach; its group must be split")},
 	{ErrNotLocal, reply(550, 5, 7, 1, "Relay access denied")},
 	{store.ErrNoSpace, reply(452, 4, 3, 1, "Not enough disk space, try again later")},
-	{store.ErrOverQuota, reply(552, 5, 2, 2, "Mailbox is full")},
+	{store.ErrOverQuota, reply(452, 4, 2, 2, "Mailbox is full")}, // as RCPT says: the sender keeps it, and tries again,
 	{store.ErrTooLarge, reply(552, 5, 3, 4, "Message is too large")},
 	{store.ErrNotFound, reply(550, 5, 1, 1, "No such mailbox here")},
 	{store.ErrDenied, reply(550, 5, 7, 1, "Not allowed")},

@@ -126,9 +126,9 @@ func (s *Server) admit(w *wire) string {
 	defer s.mu.Unlock()
 	key := prefixOf(w.remote)
 	switch {
-	case len(s.wires) >= s.cfg.Limits.Connections:
+	case len(s.wires) >= w.counts.Connections:
 		return "connections"
-	case !w.remote.IsLoopback() && s.from[key] >= s.cfg.Limits.ConnectionsPerAddress:
+	case !w.remote.IsLoopback() && s.from[key] >= w.counts.ConnectionsPerAddress:
 		return "address"
 	}
 	s.wires[w] = struct{}{}

@@ -17,8 +17,9 @@ import (
 type session struct {
 	srv    *Server
 	w      *wire
-	helo   string
-	failed int // logins that were denied
+	conn   *gosmtp.Conn
+	helo   string // as the last EHLO or HELO has it
+	failed int    // logins that were denied
 	who    Identity
 	authed bool
 
@@ -30,12 +31,12 @@ func (s *Server) newSession(c *gosmtp.Conn) (gosmtp.Session, error) {
 	if !ok {
 		return nil, fmt.Errorf("smtpd: a connection of type %T", c.Conn())
 	}
-	side.session = &session{srv: s, w: side.wire, helo: c.Hostname()}
+	side.session = &session{srv: s, w: side.wire, conn: c, helo: c.Hostname()}
 	return side.session, nil
 }
 
-// Reset implements go-smtp's Session: RSET, or the end of a transaction.
-func (s *session) Reset() { s.mail, s.w.binaryMail = nil, false }
+// Reset implements go-smtp's Session: RSET, the end of a transaction, or a further EHLO, which may have another name.
+func (s *session) Reset() { s.mail, s.w.binaryMail, s.helo = nil, false, s.conn.Hostname() }
 
 // Logout implements go-smtp's Session.
 func (s *session) Logout() error { s.mail = nil; return nil }
@@ -60,6 +61,7 @@ func (s *session) ready() error {
 
 // Mail implements go-smtp's Session: MAIL. The sender is what the wire read, not what the library made of it.
 func (s *session) Mail(_ string, opts *gosmtp.MailOptions) error {
+	s.w.counts = s.srv.cfg.counts()
 	t := newTransaction(newQueueID(s.srv.cfg.Now()), opts)
 	t.binary = s.w.binary
 	if err := s.sender(t, s.w.path); err != nil {
@@ -77,7 +79,7 @@ func (s *session) sender(t *transaction, path smtp.Address) error {
 	case s.srv.cfg.Mode.submits() && !s.authed:
 		return reply(530, 5, 7, 0, "Authentication required") // RFC 4954 §6
 	}
-	if t.size > s.srv.cfg.maxMessageBytes() {
+	if t.size > s.w.counts.MessageBytes {
 		return store.ErrTooLarge // RFC 1870 §6.1
 	}
 	if len(t.envid) > maxEnvidBytes {
@@ -142,7 +144,7 @@ func (s *session) owns(a smtp.Address, what string) error {
 	case err != nil:
 		return replyTo(err)
 	case !ok:
-		return reply(553, 5, 7, 1, "The "+what+" is not an address of "+s.who.Address)
+		return reply(553, 5, 7, 1, "The "+what+" is not an address of "+asciiPath(s.who.Address))
 	}
 	return nil
 }
@@ -163,12 +165,16 @@ func ascii(s string) bool {
 	return true
 }
 
+// maxReplyText leaves room in a reply of 512 bytes (RFC 5321 §4.5.3.1.5) for what stands around it.
+const maxReplyText = 450
+
 // oneLine makes text fit for a reply.
 func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
+	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return '?'
 		}
 		return r
 	}, s)
+	return s[:min(len(s), maxReplyText)]
 }

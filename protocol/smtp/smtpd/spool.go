@@ -15,14 +15,15 @@ const spoolMemoryBytes = 256 << 10
 // spool is a message's content, to be read more than once. Its file has no name any longer: whatever ends the process, nothing is left of it.
 type spool struct {
 	dir  string
+	room SpoolRoom
 	mem  bytes.Buffer
 	file *os.File
 	size int64
 }
 
 // newSpool keeps what fill writes.
-func newSpool(dir string, fill func(io.Writer) error) (*spool, error) {
-	s := &spool{dir: dir}
+func newSpool(dir string, room SpoolRoom, fill func(io.Writer) error) (*spool, error) {
+	s := &spool{dir: dir, room: room}
 	if err := fill(s); err != nil {
 		s.close()
 		return nil, err
@@ -32,6 +33,9 @@ func newSpool(dir string, fill func(io.Writer) error) (*spool, error) {
 
 // Write implements io.Writer, for newSpool.
 func (s *spool) Write(b []byte) (int, error) {
+	if err := s.room.Take(int64(len(b))); err != nil {
+		return 0, fmt.Errorf("spool a message: %w", err)
+	}
 	if s.file == nil && s.mem.Len()+len(b) > spoolMemoryBytes {
 		if err := s.spill(); err != nil {
 			return 0, err
@@ -82,4 +86,11 @@ func (s *spool) close() {
 		_ = s.file.Close() // the file is gone with it
 		s.file = nil
 	}
+	s.room.Release()
 }
+
+// unbounded has room for everything.
+type unbounded struct{}
+
+func (unbounded) Take(int64) error { return nil }
+func (unbounded) Release()         {}

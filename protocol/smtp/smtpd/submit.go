@@ -22,9 +22,9 @@ func (s *session) submit(m *incoming) error {
 			return err
 		}
 	}
-	h.remove("bcc")
-	h.remove("resent-bcc")
-	h.remove("return-path") // RFC 5321 §4.4: it is added at final delivery
+	h.replace("bcc", "")
+	h.replace("resent-bcc", "")
+	h.replace("return-path", "") // RFC 5321 §4.4: it is added at final delivery
 	return nil
 }
 
@@ -69,6 +69,9 @@ func senders(h *head) ([]smtp.Address, error) {
 			}
 			found = append(found, read)
 		}
+	}
+	if len(found) == 0 {
+		return nil, reply(550, 5, 6, 0, "From names no address") // a group without members
 	}
 	return found, nil
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -59,6 +60,7 @@ type wire struct {
 	current   *side
 	linger    bool // this side ends the connection
 
+	counts     Counts   // that hold for it now
 	session    *session // of the library's server that serves it now
 	trusted    bool     // a client of a trusted network
 	commands   int      // but for RCPT, since the last message that was taken
@@ -72,21 +74,23 @@ type wire struct {
 	hidden354 bool   // DATA stands for BDAT: its 354 is not sent
 	muted     bool   // nothing the library says is sent
 	challenge bool   // the last reply was 334: the next line is no command
-	errors    int    // 4xx and 5xx replies so far
+	errors    int    // 4xx and 5xx replies since the last message that was taken
+	partial   []byte // of a line that the library has not written to its end: it writes long ones in pieces
 
-	mu       sync.Mutex
-	waiting  bool      // for a command, with nothing begun
-	goodbye  string    // unless "": end at the next command, with this reply
-	closing  bool      // end at the next command, the reply is said already
-	authed   bool      // STARTTLS is refused from now on
-	deadline time.Time // of the body under way; zero between bodies
-	greetAt  time.Time // until then the client has to be silent; zero: it may speak
-	expired  bool      // the client is waited for no longer, whatever it is at
-	closed   bool
+	mu        sync.Mutex
+	waiting   bool      // for a command, with nothing begun
+	commandBy time.Time // when the command that is waited for must have come
+	goodbye   string    // unless "": end at the next command, with this reply
+	closing   bool      // end at the next command, the reply is said already
+	authed    bool      // STARTTLS is refused from now on
+	deadline  time.Time // of the body under way; zero between bodies
+	greetAt   time.Time // until then the client has to be silent; zero: it may speak
+	expired   bool      // the client is waited for no longer, whatever it is at
+	closed    bool
 }
 
 func newWire(srv *Server, base context.Context, conn net.Conn) *wire {
-	w := &wire{srv: srv, base: base, conn: conn, since: time.Now(), id: newQueueID(time.Now())}
+	w := &wire{srv: srv, base: base, conn: conn, since: time.Now(), id: newQueueID(time.Now()), counts: srv.cfg.counts()}
 	w.remote = addrOf(conn.RemoteAddr())
 	w.log = srv.cfg.Logger.With("pkg", "smtpd", "conn", w.id, "mode", srv.cfg.Mode.String())
 	w.bind(conn)
@@ -125,9 +129,9 @@ func (w *wire) armRead() error {
 		return os.ErrDeadlineExceeded
 	}
 	now, limits := time.Now(), w.srv.cfg.Limits
-	until := now.Add(limits.Command)
+	until := w.commandBy // also within a line: a byte now and then is no command
 	if end := w.since.Add(limits.Session); end.Before(until) {
-		until = end // also within a line: a byte now and then is no command
+		until = end
 	}
 	if !w.greetAt.IsZero() {
 		until = w.greetAt
@@ -175,49 +179,47 @@ func (w *wire) count(line string) {
 	w.challenge = len(line) > 3 && line[:4] == "334 "
 }
 
-// write takes a reply from the library, which writes each line of a reply in one call.
+// write takes replies from the library: lines, or pieces of a long one. What a line means is seen in a whole one only.
 func (w *wire) write(b []byte) (int, error) {
 	w.wmu.Lock()
 	defer w.wmu.Unlock()
-	if w.skip {
-		w.skip = len(b) > 3 && b[3] == '-'
+	w.partial = append(w.partial, b...)
+	line, whole := strings.CutSuffix(string(w.partial), "\r\n")
+	if !whole {
 		return len(b), nil
 	}
-	if w.muted {
-		return len(b), nil
+	w.partial = w.partial[:0]
+	if err := w.reply(line); err != nil {
+		return 0, err
 	}
-	if w.hidden354 {
-		w.hidden354 = false
-		if len(b) > 3 && string(b[:3]) == "354" {
-			return len(b), nil
-		}
-	}
-	if line, whole := strings.CutSuffix(string(b), "\r\n"); whole {
-		if now := w.corrected(line); now != line {
-			n := len(b)
-			if _, err := w.reply([]byte(now + "\r\n")); err != nil {
-				return 0, err
-			}
-			return n, nil
-		}
-	}
-	return w.reply(b)
+	return len(b), nil
 }
 
-// reply writes a reply, or the one that stands in for it. The caller holds wmu.
-func (w *wire) reply(b []byte) (int, error) {
-	w.count(string(b))
-	if w.override != "" && len(b) > 3 {
-		line := w.override
-		w.override = ""
-		if string(b[:4]) == "250 " {
-			if _, err := w.bw.WriteString(line + "\r\n"); err != nil {
-				return 0, err
-			}
-			return len(b), nil
+// reply sends a line of the library's, or what stands in for it, or nothing. The caller holds wmu.
+func (w *wire) reply(line string) error {
+	switch {
+	case w.skip:
+		w.skip = len(line) > 3 && line[3] == '-'
+		return nil
+	case w.muted:
+		return nil
+	}
+	if hidden := w.hidden354; hidden {
+		w.hidden354 = false
+		if strings.HasPrefix(line, "354") {
+			return nil
 		}
 	}
-	return w.bw.Write(b)
+	line = w.corrected(line)
+	w.count(line)
+	if override := w.override; override != "" {
+		w.override = ""
+		if strings.HasPrefix(line, "250 ") {
+			line = override
+		}
+	}
+	_, err := w.bw.WriteString(line + "\r\n")
+	return err
 }
 
 // instead replaces the library's next reply when that is a 250: its own have odd wording and general codes.
@@ -250,7 +252,15 @@ func (w *wire) awaitsResponse() bool {
 func (w *wire) tooManyErrors() bool {
 	w.wmu.Lock()
 	defer w.wmu.Unlock()
-	return w.errors >= w.srv.cfg.Limits.Errors
+	return w.errors >= w.counts.Errors
+}
+
+// wellBehaved forgets errors and commands: the client has sent a message. One whose lists hold a bad address now and then is no attacker.
+func (w *wire) wellBehaved() {
+	w.commands = 0
+	w.wmu.Lock()
+	w.errors = 0
+	w.wmu.Unlock()
 }
 
 // endAfterReply closes the connection once the reply that follows was sent.
@@ -373,10 +383,19 @@ func (w *wire) handshake(conn *tls.Conn) error {
 // the first and begins the second, so that nothing that the library remembers survives the handshake (RFC 3207 §4.2).
 type side struct{ *wire }
 
-func (s *side) Read(b []byte) (int, error) {
+func (s *side) Read(b []byte) (n int, err error) {
 	if s.wire.current != s {
 		return 0, io.EOF
 	}
+	defer func() {
+		// The library guards what it calls for a command, not what reads one.
+		if fault := recover(); fault != nil {
+			s.wire.log.Error("panic", "remote", s.wire.remote, "fault", fault, "stack", string(debug.Stack()))
+			s.wire.say("421 4.3.0 Internal error, closing connection")
+			s.wire.readErr, s.wire.linger = io.EOF, true
+			n, err = 0, io.EOF
+		}
+	}()
 	return s.wire.read(s, b)
 }
 

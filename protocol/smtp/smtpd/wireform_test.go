@@ -245,7 +245,7 @@ func TestAliasLoopIsCut(t *testing.T) {
 
 // What the recipients of a message add to its command is bounded: the command would be refused, and the message with it.
 func TestCommandOfAMessageIsBounded(t *testing.T) {
-	r := start(t, MX, func(c *Config) { loopbackTrusted(c); c.MaxRecipients = func() int { return state.MaxTargets } })
+	r := start(t, MX, func(c *Config) { loopbackTrusted(c); c.Limits.Recipients = state.MaxTargets })
 	c := r.dial()
 	c.begin()
 	taken := 0
@@ -283,5 +283,24 @@ func TestMailForAFullMailboxWaitsWhereThereIsAGrace(t *testing.T) {
 	c.data(plainMessage, "250*")
 	if m := r.one().msg; len(m.Targets) != 0 || len(m.Queued) != 1 || store.Queue(m.Queued[0].Queue) != store.QueueLocal || m.Queued[0].Account != 3 {
 		t.Errorf("the message goes to %v and waits for %v", m.Targets, m.Queued)
+	}
+}
+
+// So does one of which the client did not say, or lied, how large it is.
+func TestGraceGoesByTheRealSize(t *testing.T) {
+	r := start(t, MX, func(c *Config) { c.QuotaGrace = func() time.Duration { return time.Hour } })
+	r.dir.room = map[store.AccountID]int64{2: 5000}
+	c := r.hello()
+	for _, size := range []string{"", " SIZE=10"} {
+		c.say("MAIL FROM:<x@remote.example>"+size, "250*")
+		c.say("RCPT TO:<bob@example.test>", "250*")
+		c.data("a: b\r\n\r\n"+strings.Repeat("x\r\n", 2000), "250 2.6.0 * queued")
+	}
+	c.mail("bob@example.test", "alice@example.test")
+	c.data(plainMessage, "250 2.6.0 * delivered")
+	for i, m := range r.store.stored() {
+		if waits := i < 2; waits != (len(m.msg.Targets) == 0) || waits != (len(m.msg.Queued) == 1) {
+			t.Errorf("message %d goes to %v and waits for %v", i, m.msg.Targets, m.msg.Queued)
+		}
 	}
 }
