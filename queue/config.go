@@ -30,7 +30,11 @@ type Store interface {
 
 // Sender hands messages to other systems.
 type Sender interface {
-	// Send hands one message on to recipients of one domain, and says for each what became of it. It ends soon after ctx does.
+	// Destination names what the mail for a domain is handed to: domains with the same one are tried, spared and served together. It does
+	// not begin with a space, may change at any time, and is asked often.
+	Destination(domain string) string
+	// Send hands one message on to recipients, of one destination when they were chosen, and says for each what became of it. It ends
+	// soon after ctx does.
 	Send(ctx context.Context, m *Message, recipients []*storepb.QueueEntry) []Outcome
 }
 
@@ -106,7 +110,7 @@ type Config struct {
 	Policy func() Policy
 	// Jobs at once; default 100.
 	Jobs int
-	// PerDestination is how many of them may be for one destination; it is asked for again and again. Nil: 20.
+	// PerDestination is how many of them may be for one of Sender's destinations; it is asked for again and again. Nil: 20.
 	PerDestination func() int
 	// InMemory is how many due entries are in memory at most; default 10,000.
 	InMemory int

@@ -19,6 +19,12 @@
 // leaving node itself, gives its entries to the others under a new epoch each; what the former owner says later is refused by its epoch,
 // but for "delivered", which is true whoever says it.
 //
+// # Destinations
+//
+// A destination is what the Sender says that a domain's mail is handed to: a smarthost for all domains that are routed through it, else the domain.
+// Back-off, the limit of jobs and transactions go by it. The routes may change at any time; they are asked when an entry comes into line and
+// when its turn comes.
+//
 // # What is pure
 //
 // Wait (when is the next attempt), decide (what follows from an outcome) and lineup (whose turn is it) know no clock, no store and no network.

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"strings"
 	"time"
 
 	"github.com/quorumail/quorumail/store"
@@ -21,20 +22,23 @@ type item struct {
 	entry  *storepb.QueueEntry // not to be changed
 	from   string              // its message's sender
 	sender uint64              // state.SenderHash of from
-	dest   string              // a domain, or what else the work is done by
+	dest   string              // a destination of the Sender, or what else the work is done by
 	active bool                // worked on
 	told   bool                // it changed while it was worked on
 }
 
-// Destinations that are no domains: domains have no spaces.
+// Destinations within: those of the Sender begin with no space.
 const (
 	destIn     = " in"
 	destLocal  = " local"
 	destNotice = " notice"
 )
 
+// isRemote tells whether a destination is one of the Sender's.
+func isRemote(dest string) bool { return !strings.HasPrefix(dest, " ") }
+
 // destOf is what an entry waits for next. A warning that it is late does not keep it from its next attempt.
-func destOf(e *storepb.QueueEntry, now time.Time) string {
+func destOf(e *storepb.QueueEntry, now time.Time, elsewhere func(domain string) string) string {
 	switch {
 	case waitsForNotice(e) || e.Notice != 0 && now.Before(time.UnixMilli(e.DueUnixMs)):
 		return destNotice
@@ -43,7 +47,7 @@ func destOf(e *storepb.QueueEntry, now time.Time) string {
 	case store.Queue(e.Queue) == store.QueueLocal:
 		return destLocal
 	}
-	return domainOf(e.Address)
+	return elsewhere(domainOf(e.Address))
 }
 
 // waitsForNotice: the recipient is dealt with, and only the sender is to be told.

@@ -3,6 +3,7 @@ package queue
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ func entryTo(message uint64, number uint32, address string) *storepb.QueueEntry 
 }
 
 func (l *lineup) put(e *storepb.QueueEntry, from string) bool {
-	return l.add(e, from, destOf(e, start))
+	return l.add(e, from, destOf(e, start, strings.ToLower))
 }
 
 func TestSendersTakeTurns(t *testing.T) {

@@ -74,9 +74,13 @@ func (m *Manager) consider(v *state.View, p place, told bool, now time.Time) {
 		return
 	}
 	if told && !due.After(now) && e.LastUnixMs != 0 && e.Notice == 0 {
-		m.line.dests.wake(destOf(e, now), now) // somebody wants it tried now
+		m.line.dests.wake(m.destOf(e, now), now) // somebody wants it tried now
 	}
 	m.enter(v, e, now)
+}
+
+func (m *Manager) destOf(e *storepb.QueueEntry, now time.Time) string {
+	return destOf(e, now, m.cfg.Sender.Destination)
 }
 
 // enter puts an entry in line, or notes that it had no room.
@@ -85,7 +89,7 @@ func (m *Manager) enter(v *state.View, e *storepb.QueueEntry, now time.Time) boo
 	if err != nil {
 		return true // it ended meanwhile
 	}
-	dest := destOf(e, now)
+	dest := m.destOf(e, now)
 	if m.line.add(e, msg.EnvelopeFrom, dest) {
 		m.entered[dest] = true
 		return true

@@ -23,22 +23,31 @@ type Mail struct {
 	Protect func(ctx context.Context, p route.Plan, r *remote.Route) error
 }
 
-// Send implements Sender.
+// Destination implements Sender: a smarthost for all domains that are routed through it, else a domain.
+func (s *Mail) Destination(domain string) string { return s.Router.Destination(domain) }
+
+// Send implements Sender. The recipients are grouped by where the routes lead them now, which may have changed since they were chosen.
 func (s *Mail) Send(ctx context.Context, m *Message, entries []*storepb.QueueEntry) []Outcome {
+	return inGroups(entries, func(e *storepb.QueueEntry) string { return s.Destination(domainOf(e.Address)) },
+		func(destination string, group []*storepb.QueueEntry) []Outcome {
+			return s.sendOn(ctx, m, destination, group)
+		})
+}
+
+// sendOn hands a message on to one destination.
+func (s *Mail) sendOn(ctx context.Context, m *Message, destination string, entries []*storepb.QueueEntry) []Outcome {
 	plan, err := s.Router.Hosts(ctx, domainOf(entries[0].Address))
 	switch {
+	case plan.Key != destination: // what is true of this domain now need not be of the others
+		return all(entries, Outcome{Result: store.AttemptDeferred, Code: 451, Status: "4.3.0", Reason: "the route changed during the attempt"})
 	case err != nil:
 		return all(entries, routeOutcome(err))
 	case plan.Kind == route.Discard:
 		return all(entries, Outcome{Result: store.AttemptDiscarded, Code: 250, Status: "2.0.0", Reason: "discarded: the route of its domain says so"})
 	}
-	out := make([]Outcome, len(entries))
-	for _, group := range byVia(entries) {
-		for i, o := range s.hand(ctx, plan, m, group.entries) {
-			out[group.at[i]] = o
-		}
-	}
-	return out
+	// To whom a message came by the same address of this site gets its name on top, so that a loop is seen.
+	return inGroups(entries, func(e *storepb.QueueEntry) string { return e.Original },
+		func(_ string, group []*storepb.QueueEntry) []Outcome { return s.hand(ctx, plan, m, group) })
 }
 
 // routeOutcome: a router's errors say whether they last.
@@ -54,25 +63,28 @@ func routeOutcome(err error) Outcome {
 	return Outcome{Result: result, Code: uint32(e.Code), Status: e.Enhanced, Reason: e.Text, HostDown: !e.Permanent}
 }
 
-// via is recipients to whom a message came by the same address of this site: its name goes on top for them, so that a loop is seen.
-type via struct {
-	entries []*storepb.QueueEntry
-	at      []int // their places
-}
-
-func byVia(entries []*storepb.QueueEntry) []*via {
-	var list []*via
-	of := map[string]*via{}
+// inGroups does something for the entries that have a name in common, name after name, and puts the outcomes into the order of the entries.
+func inGroups(entries []*storepb.QueueEntry, name func(*storepb.QueueEntry) string, do func(string, []*storepb.QueueEntry) []Outcome) []Outcome {
+	var names []string
+	at := map[string][]int{}
 	for i, e := range entries {
-		g := of[e.Original]
-		if g == nil {
-			g = &via{}
-			of[e.Original] = g
-			list = append(list, g)
+		n := name(e)
+		if at[n] == nil {
+			names = append(names, n)
 		}
-		g.entries, g.at = append(g.entries, e), append(g.at, i)
+		at[n] = append(at[n], i)
 	}
-	return list
+	out := make([]Outcome, len(entries))
+	for _, n := range names {
+		var group []*storepb.QueueEntry
+		for _, i := range at[n] {
+			group = append(group, entries[i])
+		}
+		for k, o := range do(n, group) {
+			out[at[n][k]] = o
+		}
+	}
+	return out
 }
 
 func (s *Mail) hand(ctx context.Context, plan route.Plan, m *Message, entries []*storepb.QueueEntry) []Outcome {
@@ -86,17 +98,19 @@ func (s *Mail) hand(ctx context.Context, plan route.Plan, m *Message, entries []
 			return all(entries, Outcome{Result: store.AttemptDeferred, Code: 451, Status: "4.7.5", Reason: err.Error()})
 		}
 	}
+	out := make([]Outcome, len(entries))
 	var rcpts []remote.Recipient
-	for _, e := range entries {
+	var at []int // their places
+	for i, e := range entries {
 		a, err := smtp.ParseAddress(e.Address)
 		if err != nil {
-			return all(entries, Outcome{Result: store.AttemptFailed, Code: 553, Status: "5.1.3", Reason: "the address cannot be read: " + err.Error()})
+			out[i] = Outcome{Result: store.AttemptFailed, Code: 553, Status: "5.1.3", Reason: "the address cannot be read: " + err.Error()}
+			continue
 		}
-		rcpts = append(rcpts, remote.Recipient{Address: a, ORCPT: orcpt(e), Notify: remote.Notify(e.Notify)})
+		rcpts, at = append(rcpts, remote.Recipient{Address: a, ORCPT: orcpt(e), Notify: remote.Notify(e.Notify)}), append(at, i)
 	}
-	var out []Outcome
-	for _, r := range s.Client.Deliver(ctx, to, msg, rcpts) {
-		out = append(out, outcomeOf(r))
+	for k, r := range s.Client.Deliver(ctx, to, msg, rcpts) {
+		out[at[k]] = outcomeOf(r)
 	}
 	return out
 }
@@ -126,7 +140,10 @@ func (s *Mail) compose(ctx context.Context, m *Message, original string) (remote
 }
 
 func routeOf(p route.Plan) remote.Route {
-	r := remote.Route{Key: p.Key, MXDomain: p.MXDomain, TLS: tlsPolicies[p.TLS], Username: p.Username, Password: string(p.Password)}
+	r := remote.Route{MXDomain: p.MXDomain, TLS: tlsPolicies[p.TLS], Username: p.Username, Password: string(p.Password)}
+	if p.Kind == route.Smarthost {
+		r.Key = p.Key
+	} // else: a mail exchanger serves many domains, and one connection to it does for all
 	for _, h := range p.Hosts {
 		r.Hosts = append(r.Hosts, remote.Host{Name: h.Name, Addrs: h.Addrs, Authentic: h.Authentic || p.Kind == route.Smarthost})
 	}

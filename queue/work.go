@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,11 +33,22 @@ func (m *Manager) begin(ctx contexts) {
 	}
 }
 
+// nextJob finds the next one. What goes another way since it came into line gets in line anew, so that no job is for two destinations.
 func (m *Manager) nextJob() *job {
-	if m.leaving.Load() {
-		return nil
+	for !m.leaving.Load() {
+		now := m.cfg.Now()
+		j := m.line.next(now, m.cfg.Jobs-m.jobs)
+		if j == nil || !m.rerouted(j) {
+			return j
+		}
+		m.leave(j, now)
 	}
-	return m.line.next(m.cfg.Now(), m.cfg.Jobs-m.jobs)
+	return nil
+}
+
+// rerouted tells whether some of a job's entries go elsewhere by now than to its destination.
+func (m *Manager) rerouted(j *job) bool {
+	return isRemote(j.dest) && slices.ContainsFunc(j.items, func(it *item) bool { return m.cfg.Sender.Destination(domainOf(it.entry.Address)) != j.dest })
 }
 
 // start runs a job in a goroutine of its own.
@@ -54,20 +66,28 @@ func (m *Manager) end(writing context.Context, end jobEnd) {
 	if j == nil {
 		return
 	}
+	if m.rerouted(j) { // what was met may have been another destination
+		end.reached, end.unreachable = false, ""
+	}
 	if end.reached {
 		m.line.dests.reached(j.dest)
 	}
 	if end.unreachable != "" {
 		m.line.dests.unreachable(j.dest, end.unreachable, now)
 	}
+	m.leave(j, now)
+	if until, reason, rests := m.line.dests.rests(j.dest, now); rests && end.unreachable != "" {
+		m.putOff(writing, m.line.takeAll(j.dest), until, reason)
+	}
+}
+
+// leave takes a job out of the line, and puts in what its entries wait for now.
+func (m *Manager) leave(j *job, now time.Time) {
 	m.line.done(j)
 	v := m.cfg.Store.View()
 	defer v.Close()
 	for _, it := range j.items {
 		m.consider(v, placeOf(it.entry), it.told, now)
-	}
-	if until, reason, rests := m.line.dests.rests(j.dest, now); rests && end.unreachable != "" {
-		m.putOff(writing, m.line.takeAll(j.dest), until, reason)
 	}
 }
 

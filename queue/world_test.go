@@ -62,7 +62,7 @@ const (
 
 func newWorld(t *testing.T, ids ...string) *world {
 	t.Helper()
-	w := &world{t: t, spool: t.TempDir(), sender: &sink{got: map[string]int{}}, nodes: map[string]*node{}, bodies: map[string][]byte{}, leader: ids[0]}
+	w := &world{t: t, spool: t.TempDir(), sender: &sink{got: map[string]int{}, via: map[string]string{}}, nodes: map[string]*node{}, bodies: map[string][]byte{}, leader: ids[0]}
 	var servers []*storepb.ConfiguredServer
 	for _, id := range ids {
 		servers = append(servers, &storepb.ConfiguredServer{Id: id, Voter: true})
@@ -481,10 +481,43 @@ type sink struct {
 	got   map[string]int                                                       // copies, by queue id and address; guarded by mu
 	tries []string                                                             // in order; guarded by mu
 	texts []string                                                             // guarded by mu
+	sends []string                                                             // who was handed a message together; guarded by mu
+	via   map[string]string                                                    // destinations by domain; without one it is the domain; guarded by mu
+}
+
+func (s *sink) Destination(domain string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.via[domain]; d != "" {
+		return d
+	}
+	return "mx:" + domain
+}
+
+// route sets where domains lead.
+func (s *sink) route(destination string, domains ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range domains {
+		s.via[d] = destination
+	}
+}
+
+func (s *sink) sent() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.sends)
 }
 
 func (s *sink) Send(ctx context.Context, m *Message, entries []*storepb.QueueEntry) []Outcome {
 	var out []Outcome
+	var together []string
+	for _, e := range entries {
+		together = append(together, e.Address)
+	}
+	s.mu.Lock()
+	s.sends = append(s.sends, m.QueueId+" "+strings.Join(together, " "))
+	s.mu.Unlock()
 	for _, e := range entries {
 		s.mu.Lock()
 		do := s.do

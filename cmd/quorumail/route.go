@@ -18,7 +18,8 @@ func routeCommand() *cobra.Command {
 func routeSetCommand() *cobra.Command {
 	c := withPassword(&cobra.Command{Use: "set DOMAIN", Short: "Make a domain's route, in place of one that it has", Args: cobra.ExactArgs(1),
 		Long: "DOMAIN is example.org; *.example.org, for all domains below it; or \"*\", for all that have none of their own. The longest that fits counts. The password\n" +
-			"of a smarthost is asked for, or read from the first line of standard input; it is kept encrypted and never shown.",
+			"of a smarthost is asked for, or read from the first line of standard input; it is kept encrypted and never shown.\n" +
+			"What waits already takes the new way when it is tried next; \"quorumail queue retry\" does not wait for that.",
 		Example: `  quorumail route set '*' --smarthost mail.isp.test:587 --tls verify --user example --password-stdin < password-file
   quorumail route set partner.example --mx --tls verify
   quorumail route set '*.invalid' --reject "There is no such domain"

@@ -69,7 +69,7 @@ var (
 	QueueMaxAge = durationSetting("queue.max_age", 5*day, time.Hour, 30*day,
 		"How long delivery is tried before a message is returned to its sender.")
 	QueuePerDestination = intSetting("queue.connections_per_destination", 20, 1, 200,
-		"Messages that each node sends to one domain at once. Fewer for a provider that complains.")
+		"Messages that each node sends to one domain, or through one smarthost, at once. Fewer for a provider that complains.")
 	QueueWarnAfter = durationSetting("queue.warn_after", 4*time.Hour, 0, 30*day,
 		"How long a message waits before its sender is told that it is delayed. 0 switches it off.")
 

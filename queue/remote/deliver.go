@@ -79,7 +79,7 @@ func (d *delivery) hasFailed(host Host, addr netip.AddrPort) bool {
 
 func (d *delivery) target(host Host, addr netip.AddrPort) target {
 	policy := policyFor(d.route, host, d.msg.RequireTLS)
-	key := poolKey{d.route.Key, host.Name, policy, d.route.Username, d.route.Password}
+	key := poolKey{d.route.Key, host.Name, policy, host.VerifyPeer != nil, d.route.Username, d.route.Password}
 	return target{host: host, addr: addr, policy: policy, key: key}
 }
 

@@ -407,6 +407,7 @@ func TestConnectionsAreNotShared(t *testing.T) {
 	}
 	routes := []Route{with(func(r *Route) {}), with(func(r *Route) { r.Key = "other" }), with(func(r *Route) { r.TLS = TLSMay }),
 		with(func(r *Route) { r.Username = "u" }), with(func(r *Route) { r.Username, r.Password = "u", "p" }),
+		with(func(r *Route) { r.Hosts[0].VerifyPeer = func(tls.ConnectionState) error { return nil } }),
 		with(func(r *Route) { r.Hosts[0].Addrs[0] = other }), with(func(r *Route) { r.Hosts[0].Name = "mx2.example.test" })}
 	for range 2 {
 		for _, route := range routes {

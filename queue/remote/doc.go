@@ -26,6 +26,12 @@
 // they stream (downgrade.go): signatures over such a message (DKIM) do not survive that. What is within multipart/signed is never touched;
 // a message that cannot be converted fails with 5.6.3.
 //
+// # Connections
+//
+// A session past its last transaction is kept for some seconds. It serves the next message under the same Route.Key for a host of the same name,
+// one of whose addresses it has, under the same policy and login; VerifyPeer judges it anew. Routes to mail exchangers have no key, so that one
+// connection does for all domains of a large provider.
+//
 // # Limits
 //
 // Memory per Deliver: 64 KiB of the message, the buffers of one connection, 64 KiB more for each header while a message is converted. Replies

@@ -11,6 +11,7 @@ import (
 type poolKey struct {
 	route, host        string
 	policy             TLSPolicy
+	pinned             bool // VerifyPeer was there when the peer was judged
 	username, password string
 }
 

@@ -11,7 +11,7 @@ import (
 
 // Route says where a message goes: the hosts of one destination, found and ordered by whoever made it.
 type Route struct {
-	// Key names the destination. Connections are reused within one key only.
+	// Key keeps routes apart: connections are reused within one key only, and there between hosts of one name, addresses and policy.
 	Key string
 	// MXDomain is the domain whose MX records Hosts came from, "" where they did not come from the DNS. It is for logs.
 	MXDomain string

@@ -12,7 +12,8 @@ type Plan struct {
 
 	// Hosts are to be tried in this order, each address of one before the next (RFC 5321 §5.1).
 	Hosts []Host
-	// Key is the same for destinations whose mail goes to the same hosts in the same way: they share connections and back off together.
+	// Key is the same for domains whose mail goes to the same hosts in the same way because one rule or equal ones say so: they are one
+	// destination, with one back-off. See [Router.Destination].
 	Key string
 	// MXDomain is the domain whose mail exchangers the hosts are: the one that MTA-STS (RFC 8461 §3) is asked for, and that a certificate may
 	// name (RFC 7672 §3.2.2). "" for smarthosts and address literals.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -15,7 +16,8 @@ import (
 
 // Router finds the hosts that take a domain's mail. It may be used by many goroutines.
 type Router struct {
-	cfg RouterConfig
+	cfg  RouterConfig
+	seed maphash.Seed // for hashes of passwords in keys
 
 	mu     sync.Mutex
 	random *rand.Rand // guarded by mu
@@ -65,7 +67,7 @@ func NewRouter(cfg RouterConfig) (*Router, error) {
 	if cfg.Random == nil {
 		cfg.Random = rand.NewPCG(rand.Uint64(), rand.Uint64())
 	}
-	return &Router{cfg: cfg, random: rand.New(cfg.Random)}, cfg.validate()
+	return &Router{cfg: cfg, seed: maphash.MakeSeed(), random: rand.New(cfg.Random)}, cfg.validate()
 }
 
 func (c RouterConfig) validate() error {
@@ -86,34 +88,59 @@ func (c RouterConfig) validate() error {
 }
 
 // Hosts says where the mail for a destination goes: a domain, or an address literal. It has at least one host unless its kind is [Discard].
-// The error is always an [*Error].
+// The error is always an [*Error]; the plan has its key even then.
 func (r *Router) Hosts(ctx context.Context, destination string) (Plan, error) {
 	domain, err := asciiDomain(destination)
 	if err != nil {
-		return Plan{}, permanent(553, "5.1.3", "%+q is no domain", destination) // RFC 3463 §3.2, X.1.3
+		return Plan{Key: invalidKey(destination)}, permanent(553, "5.1.3", "%+q is no domain", destination) // RFC 3463 §3.2, X.1.3
 	}
 	rule := r.cfg.Table().Decide(domain)
-	p := Plan{Kind: rule.Kind, Domain: domain, TLS: rule.TLS, Username: rule.Username, Password: rule.Password}
+	p := Plan{Kind: rule.Kind, Domain: domain, Key: r.key(rule, domain), TLS: rule.TLS, Username: rule.Username, Password: rule.Password}
 	switch {
 	case rule.Kind == Discard:
-		p.Key = "discard"
 		return p, nil
 	case rule.Kind == Reject:
-		return Plan{}, rejected(rule)
+		err = rejected(rule)
 	case rule.Kind == Smarthost:
-		p.Key = fmt.Sprintf("smart:%s:%d/%s/%s", rule.Host, rule.Port, rule.TLS, rule.Username)
 		err = r.smarthosts(ctx, &p, rule)
 	case isLiteral(domain):
-		p.Key = "mx:" + domain
 		err = r.literal(&p)
 	default:
-		p.Key, p.MXDomain = "mx:"+domain, domain
+		p.MXDomain = domain
 		err = r.exchangers(ctx, &p)
 	}
 	if err != nil {
-		return Plan{}, err
+		return Plan{Key: p.Key}, err
 	}
 	return p, nil
+}
+
+// Destination is the key of the plan that Hosts would make now. It asks nobody, so that one can see what goes together before it is anybody's turn.
+func (r *Router) Destination(domain string) string {
+	ascii, err := asciiDomain(domain)
+	if err != nil {
+		return invalidKey(domain)
+	}
+	return r.key(r.cfg.Table().Decide(ascii), ascii)
+}
+
+func invalidKey(domain string) string { return "invalid:" + domain }
+
+// key: domains that one smarthost passes on are one destination, if they log in there in the same way.
+func (r *Router) key(rule Rule, domain string) string {
+	switch rule.Kind {
+	case Discard:
+		return "discard"
+	case Reject:
+		return "reject:" + domain
+	case Smarthost:
+		key := fmt.Sprintf("smart:%s:%d/%s/%s", rule.Host, rule.Port, rule.TLS, rule.Username)
+		if rule.Password != "" { // a wrong one must not count for the right one; keys come into logs, so it is told by a hash that says nothing elsewhere
+			key += fmt.Sprintf("/%x", maphash.String(r.seed, string(rule.Password)))
+		}
+		return key
+	}
+	return "mx:" + domain
 }
 
 func rejected(rule Rule) error {

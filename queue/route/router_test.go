@@ -228,17 +228,55 @@ func TestPlansSayWhatTheyAre(t *testing.T) {
 			Notes: []string{"2001:db8::9: no address that mail can be sent to"},
 			Hosts: []route.Host{{Name: "relay2.test", Preference: 0, Addrs: ap("192.0.2.3:26")}, {Name: "192.0.2.9", Preference: 1, Addrs: ap("192.0.2.9:26")},
 				{Name: "relay.test", Preference: 3, Addrs: ap("192.0.2.2:26")}}},
-		{Domain: "login.test", Kind: route.Smarthost, Key: "smart:relay.test:587/verify/me", TLS: route.TLSVerify, Username: "me", Password: "secret",
+		{Domain: "login.test", Kind: route.Smarthost, Key: r.Destination("login.test"), TLS: route.TLSVerify, Username: "me", Password: "secret",
 			Hosts: []route.Host{{Name: "relay.test", Addrs: ap("192.0.2.2:587")}}},
 		{Domain: "hole.test", Kind: route.Discard, Key: "discard", TLS: route.TLSMay},
 		{Domain: "[192.0.2.1]", Kind: route.ByMX, Key: "mx:[192.0.2.1]", TLS: route.TLSMay, Hosts: []route.Host{{Name: "192.0.2.1", Addrs: ap("192.0.2.1:2525")}}},
 	} {
 		got, err := r.Hosts(t.Context(), want.Domain)
-		if err != nil {
-			t.Errorf("%s: %v", want.Domain, err)
+		if err != nil || got.Key != r.Destination(want.Domain) {
+			t.Errorf("%s: the destination is %s: %v", want.Domain, r.Destination(want.Domain), err)
 		}
 		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 			t.Errorf("%s: %s", want.Domain, diff)
+		}
+	}
+}
+
+// Domains are one destination if equal rules lead them to a smarthost.
+func TestDestinations(t *testing.T) {
+	smart := func(domain, host, username, password string) route.Rule {
+		return route.Rule{Domain: domain, Kind: route.Smarthost, Host: host, Username: username, Password: route.Secret(password)}
+	}
+	r := router(t, routetest.New(), route.RouterConfig{Table: tableOf(t, smart("*.one.test", "relay.test", "", ""), smart("two.test", "Relay.test", "", ""),
+		smart("other.test", "relay2.test", "", ""), smart("user.test", "relay.test", "u", "p"), smart("user2.test", "relay.test", "u", "p"),
+		smart("old.test", "relay.test", "u", "old"), route.Rule{Domain: "hole.test", Kind: route.Discard}, route.Rule{Domain: "no.test", Kind: route.Reject, Text: "450 4.7.1 later"})})
+	for _, one := range []struct {
+		a, b string
+		same bool
+	}{
+		{"a.one.test", "b.one.test", true},
+		{"a.one.test", "two.test", true},
+		{"two.test", "other.test", false},
+		{"two.test", "user.test", false},
+		{"user.test", "user2.test", true},
+		{"user.test", "old.test", false}, // a password that is wrong must not count for the right one
+		{"a.test", "b.test", false},
+		{"Viện.test", "xn--vin-5kz.test", true},
+		{"hole.test", "a.test", false},
+		{"no.test", "a.test", false},
+		{"-", "a b", false},
+	} {
+		if same := r.Destination(one.a) == r.Destination(one.b); same != one.same {
+			t.Errorf("%s and %s: %s, %s", one.a, one.b, r.Destination(one.a), r.Destination(one.b))
+		}
+	}
+	if d := r.Destination("old.test"); strings.Contains(d, "old") {
+		t.Errorf("a password shows in %s", d)
+	}
+	for _, domain := range []string{"no.test", "-", "gone.test"} {
+		if p, err := r.Hosts(t.Context(), domain); err == nil || p.Key != r.Destination(domain) {
+			t.Errorf("%s: %v, its key is %s", domain, err, p.Key)
 		}
 	}
 }
