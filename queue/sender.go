@@ -140,12 +140,12 @@ func (s *Mail) compose(ctx context.Context, m *Message, original string) (remote
 }
 
 func routeOf(p route.Plan) remote.Route {
-	r := remote.Route{MXDomain: p.MXDomain, TLS: tlsPolicies[p.TLS], Username: p.Username, Password: string(p.Password)}
-	if p.Kind == route.Smarthost {
+	r := remote.Route{Smarthost: p.Kind == route.Smarthost, MXDomain: p.MXDomain, TLS: tlsPolicies[p.TLS], Username: p.Username, Password: string(p.Password)}
+	if r.Smarthost {
 		r.Key = p.Key
 	} // else: a mail exchanger serves many domains, and one connection to it does for all
 	for _, h := range p.Hosts {
-		r.Hosts = append(r.Hosts, remote.Host{Name: h.Name, Addrs: h.Addrs, Authentic: h.Authentic || p.Kind == route.Smarthost})
+		r.Hosts = append(r.Hosts, remote.Host{Name: h.Name, Addrs: h.Addrs, Authentic: h.Authentic || r.Smarthost})
 	}
 	return r
 }

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -31,7 +32,9 @@ func (s *session) login() error {
 	case err != nil:
 		return broken("login", err)
 	case r.code != 235:
-		return answered("login", r).temporary()
+		f := answered("login", r).temporary()
+		f.text = shown("login refused: "+f.text, maxText) // or it would look as if the message were
+		return f
 	}
 	return nil
 }
@@ -62,7 +65,7 @@ func (s *session) authenticate(client sasl.Client) (reply, error) {
 	for range maxChallenges {
 		r, err := s.command(s.c.cfg.Timeouts.Mail, line)
 		if err != nil || r.code != 334 {
-			return r, err
+			return r, cmp.Or(err, proven(client, r))
 		}
 		answer, err := respond(client, r)
 		if err != nil {
@@ -73,6 +76,14 @@ func (s *session) authenticate(client sasl.Client) (reply, error) {
 		line = base64.StdEncoding.EncodeToString(answer)
 	}
 	return reply{}, deferred(0, "4.7.0", "login: it does not end")
+}
+
+// proven: RFC 5802 §5. Who takes a password for right without having shown that it knows it is not who we wanted to talk to.
+func proven(client sasl.Client, r reply) error {
+	if c, ok := client.(*scramClient); ok && r.code == 235 && !c.proven {
+		return deferred(0, "4.7.0", "login: the server has not shown that it knows the password")
+	}
+	return nil
 }
 
 func respond(client sasl.Client, r reply) ([]byte, error) {

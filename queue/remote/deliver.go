@@ -69,6 +69,9 @@ func (d *delivery) run(ctx context.Context) {
 			}
 			d.tried++
 			d.fresh(ctx, d.target(host, addr))
+			if n := len(d.lost); n > 0 && d.lost[n-1].noWay {
+				d.tried-- // it cost nothing, and another family may do
+			}
 		}
 	}
 }
@@ -198,8 +201,12 @@ func (d *delivery) giveUp(ctx context.Context) {
 	if ctx.Err() != nil {
 		r = Result{Status: Deferred, Local: true, Enhanced: "4.3.2", Text: "the attempt was ended before it was complete"}
 	} else if f, ok := decisive(d.lost); ok {
+		reached := slices.ContainsFunc(d.lost, func(f hostFailure) bool { return f.message })
+		if d.route.Smarthost && !reached {
+			f.temporary() // it is ours to mend: nobody's mail is lost for it
+		}
 		r = Result{Status: f.status, Code: f.code, Local: f.local, Enhanced: f.enhanced, Text: f.text,
-			Host: f.host.Name, Addr: f.addr, TLS: f.tls, Unreachable: true}
+			Host: f.host.Name, Addr: f.addr, TLS: f.tls, Unreachable: !reached}
 	}
 	for _, i := range rest {
 		d.results[i] = r
@@ -221,7 +228,7 @@ func decisive(lost []hostFailure) (f hostFailure, ok bool) {
 
 // noRequireTLS: RFC 8689 §8.
 func noRequireTLS(why string) *failure {
-	return refused(550, "5.7.30", "REQUIRETLS support required: "+why)
+	return refused(550, "5.7.30", "REQUIRETLS support required: "+why).ofMessage()
 }
 
 // forRequireTLS tells apart what may pass and what will not: a server that has no TLS, or is not who it should be.

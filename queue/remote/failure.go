@@ -15,6 +15,8 @@ type failure struct {
 	local    bool
 	enhanced string
 	text     string
+	noWay    bool // this machine has no way to such addresses, as where it speaks one family alone
+	message  bool // it concerns this message or its sender, and not whoever else has mail for the host
 }
 
 func (f *failure) Error() string {
@@ -42,6 +44,12 @@ func deferred(code int, enhanced, text string) *failure {
 
 func refused(code int, enhanced, text string) *failure {
 	return &failure{status: Failed, code: code, local: true, enhanced: enhanced, text: shown(text, maxText)}
+}
+
+// ofMessage marks a failure that says nothing of other messages.
+func (f *failure) ofMessage() *failure {
+	f.message = true
+	return f
 }
 
 // broken is what a failed read or write means. RFC 3463 §3.5: X.4.2 is a bad connection.

@@ -19,6 +19,9 @@ type Route struct {
 	Hosts []Host
 	// TLS holds for every host that names no policy of its own. Zero is TLSMay.
 	TLS TLSPolicy
+	// Smarthost tells that our own configuration leads here: what the hosts refuse before they look at a message (the connection, EHLO,
+	// the login) is then temporary, since somebody here can mend it while the mail waits.
+	Smarthost bool
 	// Username and Password are for smarthosts. With a Username, no mail is handed over before the login.
 	Username, Password string
 }

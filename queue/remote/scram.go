@@ -22,6 +22,7 @@ type scramClient struct {
 	first              string // client-first-message-bare
 	serverSignature    []byte
 	step               int
+	proven             bool // the server knows the password
 }
 
 func newSCRAMClient(username, password string) *scramClient {
@@ -95,6 +96,7 @@ func (c *scramClient) checkServer(serverFinal string) error {
 	if !ok || err != nil || !hmac.Equal(got, c.serverSignature) {
 		return errors.New("scram: the server does not know the password")
 	}
+	c.proven = true
 	return nil
 }
 

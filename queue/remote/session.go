@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"syscall"
 
 	"github.com/quorumail/quorumail/protocol/smtp"
 )
@@ -54,7 +55,9 @@ func (c *Client) open(ctx context.Context, to target) (*session, error) {
 	conn, err := c.cfg.Dial(dialing, c.cfg.localFor(to.addr.Addr()), to.addr)
 	cancel()
 	if err != nil {
-		return nil, deferred(0, "4.4.1", fmt.Sprintf("connect: %v", err))
+		f := deferred(0, "4.4.1", fmt.Sprintf("connect: %v", err))
+		f.noWay = errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)
+		return nil, f
 	}
 	s := &session{wire: newWire(conn, &c.cfg.Limits, c.cfg.Timeouts.DataBlock), c: c, to: to, domains: map[string]bool{}}
 	s.unwatch = s.watch(ctx)

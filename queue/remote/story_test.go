@@ -121,6 +121,8 @@ func (s *story) run(t *testing.T) {
 			route.Username, route.Password, _ = strings.Cut(value, " ")
 		case "utf8":
 			msg.UTF8 = true
+		case "smarthost":
+			route.Smarthost = true
 		case "requiretls":
 			msg.RequireTLS = true
 		case "doubtful":

@@ -80,14 +80,17 @@ func (t *transaction) judge() (accepted []int, err error) {
 		return nil, answered("RSET", t.reset)
 	case t.mail.code == 0:
 		return nil, nil // the connection broke
-	case t.mail.code == 530 && t.s.to.clear:
-		// RFC 3207 §4: "Must issue a STARTTLS command first." We would have liked to; that it failed need not last.
+	case t.mail.code == 530 && (t.s.to.clear || t.d.route.Smarthost):
+		// RFC 3207 §4: "Must issue a STARTTLS command first." We would have liked to; that it failed need not last. Nor need it last that we
+		// do not log in where we should (RFC 4954 §6).
 		return nil, answered("MAIL", t.mail).temporary()
 	case t.mail.code/100 == 5:
 		t.d.settle(t.batch, answered("MAIL", t.mail), t.s)
 		return nil, nil
+	case t.mail.code/100 == 4 && t.mail.code != 421: // a server that cannot take this mail now, or not from this sender: the next may
+		return nil, answered("MAIL", t.mail).ofMessage()
 	case t.mail.code/100 != 2:
-		return nil, answered("MAIL", t.mail) // a server that cannot take mail now: the next may
+		return nil, answered("MAIL", t.mail)
 	}
 	for k, i := range t.batch {
 		ok, verdict := t.recipient(t.rcpt[k], len(accepted) > 0)
@@ -117,10 +120,14 @@ func (t *transaction) recipient(r reply, others bool) (accepted bool, verdict *f
 	return false, answered("RCPT", r)
 }
 
-// tooMany: RFC 5321 §4.5.3.1.10. The recipients past the limit go into a further transaction. 552 is what older servers say.
+// tooMany: RFC 5321 §4.5.3.1.10. The recipients past the limit go into a further transaction. 552 is what older servers say; X.5.3 has no other
+// meaning (RFC 3463 §3.6), whatever the code is that comes with it.
 func tooMany(r reply) bool {
-	if r.code != 452 && r.code != 552 {
-		return false
+	switch r.enhanced {
+	case "4.5.3", "5.5.3":
+		return true
+	case "4.0.0", "5.0.0":
+		return r.code == 452 || r.code == 552
 	}
-	return r.enhanced == "4.5.3" || r.enhanced == "5.5.3" || r.enhanced == "4.0.0" || r.enhanced == "5.0.0"
+	return false
 }

@@ -134,6 +134,9 @@ func (w *wire) quiet() error {
 
 // command sends one line and reads its reply.
 func (w *wire) command(d time.Duration, line string) (reply, error) {
+	if err := w.quiet(); err != nil {
+		return reply{}, err
+	}
 	if err := w.queue(line, false); err != nil {
 		return reply{}, err
 	}
