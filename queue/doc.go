@@ -33,7 +33,7 @@
 //
 // manager.go is the loop, look.go finds what is due, lineup.go and destination.go say whose turn it is, work.go begins and ends jobs. Of the jobs
 // deliver.go, place.go, judge.go with rewrite.go, and notify.go do one each. decide.go and retry.go are the policy, batch.go writes,
-// handover.go moves entries to other nodes, accounts.go hurries what an account's change let go. sender.go and notices.go join the packages remote,
+// handover.go moves entries to other nodes, accounts.go hurries what an account's change let go. sender.go, protect.go, tlsrequired.go and notices.go join the packages remote,
 // route and dsn to it. DESIGN.md says why.
 //
 // # Goroutines

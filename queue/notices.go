@@ -31,7 +31,7 @@ func (s Notices) Write(ctx context.Context, w io.Writer, n Notice) error {
 		return fmt.Errorf("read the address of who is told: %w", err)
 	}
 	e := n.Message.GetEnvelope()
-	r := dsn.Report{Kind: noticeKinds[n.Kind], ReportingMTA: s.Hostname, From: s.From(), To: to, EnvID: e.GetEnvid(), Ret: rets[e.GetRet()],
+	r := dsn.Report{Kind: noticeKinds[n.Kind], ReportingMTA: s.Hostname, From: s.From(), To: to, EnvID: e.GetEnvid(), Ret: retOf(e),
 		Arrival: time.UnixMilli(n.Message.ReceivedUnixMs), MessageID: n.Message.MessageId, Subject: subject(n.Message.Summary), Now: n.Now, ID: n.ID,
 		Original: func() (io.ReadCloser, error) { return n.Message.Open(ctx) }}
 	if n.Postmaster {
@@ -48,6 +48,14 @@ func (s Notices) Write(ctx context.Context, w io.Writer, n Notice) error {
 }
 
 var rets = map[string]dsn.Ret{"FULL": dsn.RetFull, "HDRS": dsn.RetHeaders}
+
+// retOf: RFC 8689 §5. What asked for TLS does not come back whole, whatever RET said.
+func retOf(e *storepb.Envelope) dsn.Ret {
+	if e.GetRequireTls() {
+		return dsn.RetHeaders
+	}
+	return rets[e.GetRet()]
+}
 
 // told is what is said of one recipient. Who wrote to an address here hears of that one, not of where it leads to.
 func told(e *storepb.QueueEntry, n Notice) (dsn.Recipient, error) {

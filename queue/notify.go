@@ -66,6 +66,9 @@ func (m *Manager) tell(ctx context.Context, n Notice) error {
 	if err := m.address(ctx, &n, op); err != nil {
 		return err
 	}
+	if n.Message.GetEnvelope().GetRequireTls() {
+		op.Envelope = &storepb.Envelope{RequireTls: true} // RFC 8689 §5
+	}
 	n.ID = op.QueueId
 	n.RetryUntil = n.Now.Add(m.cfg.Policy().filled().MaxAge - m.now().age(n.Recipients[0]))
 	for _, e := range n.Recipients {

@@ -92,11 +92,9 @@ func (s *Mail) hand(ctx context.Context, plan route.Plan, m *Message, entries []
 	if err != nil {
 		return all(entries, Outcome{Result: store.AttemptDeferred, Code: 451, Status: "4.3.0", Reason: "local trouble: " + err.Error()})
 	}
-	to := routeOf(plan)
-	if s.Protect != nil {
-		if err := s.Protect(ctx, plan, &to); err != nil {
-			return all(entries, Outcome{Result: store.AttemptDeferred, Code: 451, Status: "4.7.5", Reason: err.Error()})
-		}
+	to, err := s.secured(ctx, plan, m)
+	if err != nil {
+		return all(entries, Outcome{Result: store.AttemptDeferred, Code: 451, Status: "4.7.5", Reason: err.Error()})
 	}
 	out := make([]Outcome, len(entries))
 	var rcpts []remote.Recipient

@@ -217,6 +217,7 @@ type mail struct {
 	node, id, from string
 	queued         []*storepb.QueueEntry
 	text           string
+	envelope       *storepb.Envelope
 }
 
 func (w *world) accept(x mail) {
@@ -228,7 +229,7 @@ func (w *world) accept(x mail) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c := &storepb.Command{Server: x.node, Op: &storepb.Command_AddMessage{AddMessage: &storepb.AddMessage{Body: ref, QueueId: x.id, EnvelopeFrom: x.from, Queued: x.queued,
+	c := &storepb.Command{Server: x.node, Op: &storepb.Command_AddMessage{AddMessage: &storepb.AddMessage{Body: ref, QueueId: x.id, EnvelopeFrom: x.from, Queued: x.queued, Envelope: x.envelope,
 		Origin: &storepb.Origin{MessageId: "<" + x.id + "@here.test>"}}}}
 	w.do(c)
 }

@@ -18,8 +18,8 @@ func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 // check looks, before anything is said, for what the server cannot do. Recipients get their verdict where that decides. It returns whether
 // there is something left to offer; an error means that the server as a whole will not do.
 func (t *transaction) check(ctx context.Context) (bool, error) {
-	if t.d.msg.RequireTLS && (!t.s.ext.requireTLS || t.s.tls == nil || !t.s.tls.verified) {
-		return false, noRequireTLS("the server does not offer it")
+	if err := t.checkTLS(); err != nil {
+		return false, err
 	}
 	t.checkUTF8()
 	if len(t.batch) == 0 {
@@ -35,6 +35,19 @@ func (t *transaction) check(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	return true, nil
+}
+
+// checkTLS: RFC 8689 §4.2.1. A notice is not lost because the way back does not offer REQUIRETLS (§5); TLS to the right peer it needs all the same.
+func (t *transaction) checkTLS() error {
+	switch {
+	case !t.d.msg.RequireTLS:
+		return nil
+	case t.s.tls == nil || !t.s.tls.verified:
+		return noRequireTLS("the server's TLS is not verified")
+	case !t.s.ext.requireTLS && !t.d.msg.From.IsNull():
+		return noRequireTLS("the server does not offer it")
+	}
+	return nil
 }
 
 // checkSize: RFC 1870 §6.1.

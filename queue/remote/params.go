@@ -25,7 +25,7 @@ func mailLine(msg Message, ext extensions, f facts, useUTF8 bool) string {
 	if useUTF8 {
 		b.WriteString(" SMTPUTF8")
 	}
-	if msg.RequireTLS {
+	if msg.RequireTLS && ext.requireTLS {
 		b.WriteString(" REQUIRETLS")
 	}
 	if ext.dsn {
