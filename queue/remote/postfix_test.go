@@ -9,37 +9,18 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
-)
 
-// program finds a program of Postfix, which is not in everybody's path.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	for _, path := range []string{name, filepath.Join("/usr/sbin", name)} {
-		if found, err := exec.LookPath(path); err == nil {
-			return found
-		}
-	}
-	t.Skipf("%s is not installed (Debian package postfix)", name)
-	return ""
-}
+	"github.com/quorumail/quorumail/queue/remote/remotetest"
+)
 
 // freePort finds a port of 127.0.0.1 that nobody listens on.
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort()
+	return remotetest.FreePort(t, "127.0.0.1")
 }
 
 // await waits for a condition.
@@ -79,120 +60,37 @@ func readable(t *testing.T) string {
 
 // postfix is a whole Postfix with its own configuration, queue and mailboxes.
 type postfix struct {
-	dir             string
+	*remotetest.Lab
 	chunking, plain netip.AddrPort // with CHUNKING and without
 }
 
 func startPostfix(t *testing.T) *postfix {
-	if os.Getuid() != 0 {
-		t.Skip("Postfix must be started by root")
-	}
-	bin := program(t, "postfix")
-	p := &postfix{dir: readable(t), chunking: freePort(t), plain: freePort(t)}
-	for name, owner := range map[string]string{"etc": "root", "queue": "root", "data": "postfix", "mail": "nobody"} {
-		if err := os.Mkdir(filepath.Join(p.dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		chown(t, filepath.Join(p.dir, name), owner)
-	}
-	cert, key := testCA.files(t, p.dir)
-	p.write(t, "etc/main.cf", fmt.Sprintf(mainCF, p.dir, cert, key))
-	p.write(t, "etc/master.cf", fmt.Sprintf(masterCF, p.chunking, p.plain))
-	cmd := exec.Command(bin, "-c", filepath.Join(p.dir, "etc"), "start-fg")
-	// A group of its own, that ends with the test whatever becomes of it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command(bin, "-c", filepath.Join(p.dir, "etc"), "stop").CombinedOutput(); err != nil {
-			t.Errorf("stop Postfix: %v: %s", err, out)
-			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		}
-		cmd.Wait() // its exit status tells of the stop
-	})
-	await(t, "Postfix", listening(p.plain))
+	p := &postfix{Lab: remotetest.New(t), chunking: freePort(t), plain: freePort(t)}
+	cert, key := testCA.files(t, p.Dir)
+	p.StartPostfix(fmt.Sprintf(mainCF, cert, key), p.chunking.String(), p.plain.String()+" -o smtpd_discard_ehlo_keywords=chunking,silent-discard")
 	return p
 }
 
-func chown(t *testing.T, path, name string) {
-	t.Helper()
-	u, err := user.Lookup(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
-	if err := os.Chown(path, uid, gid); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (p *postfix) write(t *testing.T, name, text string) {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 const mainCF = `
-compatibility_level = 3.6
-queue_directory = %[1]s/queue
-data_directory = %[1]s/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-maillog_file_prefixes = %[1]s
-maillog_file = %[1]s/log
-mail_owner = postfix
-setgid_group = postdrop
 myhostname = mx1.example.test
-mydestination =
-alias_maps =
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 smtputf8_enable = yes
-smtpd_tls_cert_file = %[2]s
-smtpd_tls_key_file = %[3]s
+smtpd_tls_cert_file = %s
+smtpd_tls_key_file = %s
 smtpd_tls_security_level = may
 smtpd_recipient_restrictions = reject_unauth_destination
 smtpd_recipient_limit = 2
 message_size_limit = 4000000
-virtual_mailbox_limit = 0
-virtual_mailbox_domains = example.test
-virtual_mailbox_base = %[1]s/mail
 virtual_mailbox_maps = inline:{ a@example.test=a/, b@example.test=b/, c@example.test=c/, hiếu@example.test=h/ }
-virtual_uid_maps = static:65534
-virtual_gid_maps = static:65534
-virtual_alias_maps =
-`
-
-const masterCF = `
-%s inet n - n - - smtpd
-%s inet n - n - - smtpd
-  -o smtpd_discard_ehlo_keywords=chunking,silent-discard
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-tlsmgr unix - - n 1000? 1 tlsmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-verify unix - - n - 1 verify
-proxymap unix - - n - - proxymap
-error unix - - n - - error
-retry unix - - n - - error
-discard unix - - n - - discard
-virtual unix - n n - - virtual
-anvil unix - - n - 1 anvil
-postlog unix-dgram n - n - 1 postlogd
 `
 
 // mailbox waits for a mailbox to hold n messages, and returns them.
-func (p *postfix) mailbox(t *testing.T, name string, n int) [][]byte {
+func mailbox(t *testing.T, lab *remotetest.Lab, name string, n int) [][]byte {
 	t.Helper()
 	var files []string
 	await(t, fmt.Sprintf("%d messages in %s", n, name), func() bool {
-		files, _ = filepath.Glob(filepath.Join(p.dir, "mail", name, "new", "*"))
+		files, _ = filepath.Glob(lab.Path(filepath.Join("mail", name, "new", "*")))
 		return len(files) >= n
 	})
 	var all [][]byte
@@ -229,7 +127,7 @@ func TestPostfixAsMX(t *testing.T) {
 		}
 		stored := strings.ReplaceAll(body, "\r\n", "\n") + "\n"
 		for _, box := range []string{"a", "b", "c"} {
-			for _, raw := range p.mailbox(t, box, i+1) {
+			for _, raw := range mailbox(t, p.Lab, box, i+1) {
 				if !bytes.HasSuffix(raw, []byte("\n"+stored)) {
 					t.Errorf("mailbox %s: the message is not what was sent", box)
 				}

@@ -10,15 +10,17 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/quorumail/quorumail/queue/remote/remotetest"
 )
 
 // startSink runs Postfix's smtp-sink with options, and returns the folder where it puts each message into a file.
 func startSink(t *testing.T, options ...string) (netip.AddrPort, string) {
-	bin := program(t, "smtp-sink")
-	dir, addr := readable(t), freePort(t)
+	bin := remotetest.Program(t, "smtp-sink", "postfix")
+	dir, addr := remotetest.Folder(t), freePort(t)
 	args := append(options, "-d", filepath.Join(dir, "m."), addr.String(), "100")
 	if os.Getuid() == 0 {
-		chown(t, dir, "nobody")
+		remotetest.Give(t, dir, "nobody")
 		args = append([]string{"-u", "nobody"}, args...)
 	}
 	cmd := exec.Command(bin, args...)
