@@ -24,8 +24,11 @@ func (s *session) login() error {
 		return deferred(0, "4.7.11", "login: the connection is not encrypted")
 	}
 	client := mechanism(s.ext.auth, s.to.key.username, s.to.key.password)
-	if client == nil {
-		return deferred(0, "4.7.4", "login: the server offers none of SCRAM-SHA-256, PLAIN, LOGIN")
+	switch {
+	case len(s.ext.auth) == 0:
+		return deferred(0, "4.7.4", "login: the server offers none here")
+	case client == nil:
+		return deferred(0, "4.7.4", "login: the server offers none of SCRAM-SHA-256, PLAIN, LOGIN, but "+strings.Join(s.ext.auth, ", "))
 	}
 	r, err := s.authenticate(client)
 	switch {
