@@ -32,9 +32,14 @@ type relay struct {
 
 func startRelay(t *testing.T) *relay {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return startRelayAt(t, "127.0.0.1:0")
+}
+
+func startRelayAt(t *testing.T, address string) *relay {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
 	if err != nil {
-		t.Fatal(err)
+		t.Skipf("no port at %s: %v", address, err)
 	}
 	r := &relay{addr: l.Addr().(*net.TCPAddr).AddrPort()}
 	var wg sync.WaitGroup
@@ -96,10 +101,13 @@ func (r *relay) seen() ([]string, int) {
 }
 
 // mailOf makes a sender whose mail exchangers listen at port, under routes that can change.
-func mailOf(t *testing.T, port uint16, rules *atomic.Pointer[[]route.Rule]) *Mail {
+func mailOf(t *testing.T, port uint16, rules *atomic.Pointer[[]route.Rule], families ...route.Family) *Mail {
 	t.Helper()
+	if families == nil {
+		families = []route.Family{route.IPv4}
+	}
 	zone := routetest.New("mx.test A 127.0.0.1", "a.test MX 10 mx.test", "b.test MX 10 mx.test", "c.test MX 10 mx.test")
-	router, err := route.NewRouter(route.RouterConfig{Port: port, Families: []route.Family{route.IPv4},
+	router, err := route.NewRouter(route.RouterConfig{Port: port, Families: families,
 		Resolver: routetest.NewResolver(t, route.Config{Servers: []string{"192.0.2.53"}, Transport: zone, Timeout: time.Second, Attempts: 1}),
 		Table: func() route.Table {
 			table, err := route.NewTable(*rules.Load())
@@ -200,5 +208,24 @@ func TestAddressThatCannotBeReadFailsAlone(t *testing.T) {
 	outs := s.Send(t.Context(), letter("q1"), []*storepb.QueueEntry{entryTo(1, 1, "a b@a.test"), entryTo(1, 2, "x@b.test")})
 	if outs[0].Result != store.AttemptFailed || outs[0].Status != "5.1.3" || outs[1].Result != store.AttemptDelivered {
 		t.Errorf("%+v", outs)
+	}
+}
+
+// The mail for an address goes to that address (RFC 5321 §4.1.3), of either family.
+func TestAddressLiterals(t *testing.T) {
+	for literal, at := range map[string]string{"[127.0.0.1]": "127.0.0.1:0", "[IPv6:::1]": "[::1]:0", "[IPv6:0:0:0:0:0:0:0:1]": "[::1]:0"} {
+		t.Run(literal, func(t *testing.T) {
+			host := startRelayAt(t, at)
+			var rules atomic.Pointer[[]route.Rule]
+			rules.Store(&[]route.Rule{})
+			s := mailOf(t, host.addr.Port(), &rules, route.IPv6, route.IPv4)
+			o := s.Send(t.Context(), letter("q1"), []*storepb.QueueEntry{entryTo(1, 1, "x@"+literal)})[0]
+			if got, _ := host.seen(); o.Result != store.AttemptDelivered || len(got) != 1 || !strings.HasPrefix(got[0], "x@[") {
+				t.Errorf("%+v, the host got %q", o, got)
+			}
+			if want := fmt.Sprintf("%[1]s [%[1]s]", host.addr.Addr()); o.Peer != want {
+				t.Errorf("the peer is %q, want %q", o.Peer, want)
+			}
+		})
 	}
 }

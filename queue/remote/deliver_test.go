@@ -23,6 +23,11 @@ func serve(t *testing.T, f func(conn net.Conn, br *bufio.Reader)) netip.AddrPort
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveAt(t, l, f)
+}
+
+func serveAt(t *testing.T, l net.Listener, f func(conn net.Conn, br *bufio.Reader)) netip.AddrPort {
+	t.Helper()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {

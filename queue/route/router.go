@@ -244,10 +244,31 @@ func (r *Router) usable(addrs []netip.Addr, port uint16) []netip.AddrPort {
 	for _, family := range r.cfg.Families {
 		for _, a := range addrs {
 			ap := netip.AddrPortFrom(a, port)
-			if Reachable(a) && a.Is4() == (family == dns.IPv4) && len(list) < r.cfg.MaxAddrs && !slices.Contains(list, ap) {
+			if Reachable(a) && a.Is4() == (family == dns.IPv4) && !slices.Contains(list, ap) {
 				list = append(list, ap)
 			}
 		}
+	}
+	return bounded(list, r.cfg.MaxAddrs)
+}
+
+// bounded leaves out the last ones of whichever family has more: many addresses of one that cannot be reached from here must not hide those of
+// the other.
+func bounded(list []netip.AddrPort, limit int) []netip.AddrPort {
+	count := map[bool]int{}
+	for _, a := range list {
+		count[a.Addr().Is4()]++
+	}
+	for len(list) > limit {
+		four := count[true] > count[false]
+		if count[true] == count[false] {
+			four = list[len(list)-1].Addr().Is4()
+		}
+		i := len(list) - 1
+		for list[i].Addr().Is4() != four {
+			i--
+		}
+		list, count[four] = slices.Delete(list, i, i+1), count[four]-1
 	}
 	return list
 }

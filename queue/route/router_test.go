@@ -346,6 +346,33 @@ func TestPlansAreBounded(t *testing.T) {
 	}
 }
 
+// Many addresses of one family hide none of the other.
+func TestBothFamiliesAreAmongTheFirstAddresses(t *testing.T) {
+	z := routetest.New("few.test A 192.0.2.1", "few.test AAAA 2001:db8::1")
+	for i := range 20 {
+		z.Add(fmt.Sprintf("six.test AAAA 2001:db8::%x", i+1), fmt.Sprintf("both.test A 192.0.2.%d", i+1), fmt.Sprintf("both.test AAAA 2001:db8::%x", i+1))
+	}
+	z.Add("six.test A 192.0.2.1")
+	r := router(t, z, route.RouterConfig{MaxAddrs: 5})
+	for domain, want := range map[string][2]int{"few.test": {1, 1}, "six.test": {4, 1}, "both.test": {3, 2}} {
+		p, err := r.Hosts(t.Context(), domain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got [2]int
+		for _, a := range p.Hosts[0].Addrs {
+			if a.Addr().Is4() {
+				got[1]++
+			} else {
+				got[0]++
+			}
+		}
+		if got != want || p.Hosts[0].Addrs[0].Addr().Is4() {
+			t.Errorf("%s: %v addresses of IPv6 and IPv4, want %v: %v", domain, got, want, p.Hosts[0].Addrs)
+		}
+	}
+}
+
 func TestFamilies(t *testing.T) {
 	z := routetest.New("x.test A 192.0.2.1", "x.test AAAA 2001:db8::1", "six.test AAAA 2001:db8::6", "y.test MX 1 six.test")
 	for _, tc := range []struct {
