@@ -23,6 +23,7 @@ type Manager struct {
 	ended    chan jobEnd
 	leaving  atomic.Bool  // no new work
 	running  atomic.Int64 // jobs
+	untold   atomic.Int64 // when a notice for a postmaster found none, Unix milliseconds; 0: the last one found one
 
 	mu       sync.Mutex
 	hints    []place                  // entries that changed; guarded by mu

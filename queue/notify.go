@@ -44,17 +44,34 @@ func entriesOf(items []*item) (entries []*storepb.QueueEntry) {
 	return entries
 }
 
-// noticeAgain is how long it takes until what could not be told is tried again, if there is no reason to hope that it passes in a second.
-const noticeAgain = 5 * time.Minute
+// noticeAgain is how long it takes until what could not be told is tried again, if there is no reason to hope that it passes in a second: half as
+// long as it has waited already. What nobody can be told of for days is a matter for people, who see it in the queue.
+func noticeAgain(waited time.Duration) time.Duration {
+	return min(max(waited/2, 5*time.Minute), 4*time.Hour)
+}
+
+// errNobody: there is no postmaster who could be told what a sender cannot.
+var errNobody = fmt.Errorf("find a postmaster: there is none: %w", store.ErrNotFound)
+
+// Untold says whether there was something in the last hours that nobody could be told of.
+func (m *Manager) Untold() bool {
+	return m.cfg.Now().Sub(time.UnixMilli(m.untold.Load())) < 5*time.Hour // it is tried again before
+}
 
 // tellLater puts a notice off. A warning that a message is late waits for the next attempt anyhow.
 func (m *Manager) tellLater(writing context.Context, items []*item, why error) error {
 	if passing(why) || store.Notice(items[0].entry.Notice) == store.NoticeDelayed {
 		return nil
 	}
+	now := m.cfg.Now()
 	var out []*storepb.QueueOutcome
 	for _, it := range items {
-		out = append(out, &storepb.QueueOutcome{Ref: refOf(it.entry), Result: uint32(store.AttemptDeferred), DueUnixMs: m.cfg.Now().Add(noticeAgain).UnixMilli()})
+		again := noticeAgain(now.Sub(time.UnixMilli(max(it.entry.LastUnixMs, it.entry.SinceUnixMs))))
+		out = append(out, &storepb.QueueOutcome{Ref: refOf(it.entry), Result: uint32(store.AttemptDeferred), DueUnixMs: now.Add(again).UnixMilli()})
+	}
+	if errors.Is(why, errNobody) {
+		m.untold.Store(now.UnixMilli())
+		m.cfg.Logger.Warn("nobody can be told that mail was not delivered", "count", len(items), "err", why)
 	}
 	_, err := m.outcomes.write(writing, out)
 	return err
@@ -121,8 +138,9 @@ func (m *Manager) address(ctx context.Context, n *Notice, op *storepb.AddMessage
 		return fmt.Errorf("find a postmaster: %w", err)
 	}
 	if len(boxes) == 0 {
-		return fmt.Errorf("find a postmaster: there is none: %w", store.ErrNotFound)
+		return errNobody
 	}
+	m.untold.Store(0)
 	op.Targets, op.Queued = m.split(boxes)
 	for _, e := range op.Queued {
 		e.Notify = uint32(store.NotifyNever) // or a postmaster who cannot be reached would be told of that, and of that

@@ -173,16 +173,25 @@ func TestNoticeForNobodyWaitsForAPostmaster(t *testing.T) {
 		n := w.start("a", func(c *Config) { c.Resolver = none })
 		w.accept(mail{id: "q1", from: "gone@here.test", queued: elsewhere("x@far.test")})
 		w.pass(time.Minute)
-		before := none.asked.Load()
-		w.pass(time.Hour)
-		if did := none.asked.Load() - before; did < 6 || did > 30 {
-			t.Errorf("%d tries in an hour at a notice that cannot be told", did)
+		for _, one := range []struct {
+			in          time.Duration
+			least, most int64
+		}{{time.Hour, 4, 30}, {23 * time.Hour, 3, 40}, {7 * 24 * time.Hour, 20, 60}} {
+			before := none.asked.Load()
+			w.pass(one.in)
+			if did := none.asked.Load() - before; did < one.least || did > one.most {
+				t.Errorf("%d tries in %s at a notice that cannot be told", did, one.in)
+			}
+		}
+		if !n.m.Untold() {
+			t.Error("the manager does not say so")
 		}
 		n.stop()
 		postmaster := w.account("postmaster@here.test")
-		w.start("a", nil)
+		n = w.start("a", nil)
+		w.act(store.ActionRetry)
 		w.pass(10 * time.Minute)
-		if len(w.inbox(postmaster)) != 1 || len(w.entries()) != 0 {
+		if len(w.inbox(postmaster)) != 1 || len(w.entries()) != 0 || n.m.Untold() {
 			t.Errorf("with a postmaster there waits %v", w.entries())
 		}
 	})

@@ -94,6 +94,9 @@ func queueRow(e admin.QueueEntry, now time.Time) []string {
 
 // nextStep is what an entry waits for.
 func nextStep(e admin.QueueEntry, now time.Time) string {
+	if n := e.Notice; n != "" && n != "delayed" && !e.Held && e.Next.After(now) {
+		return "notice: " + n + ", not told yet, again in " + humanSpan(e.Next.Sub(now))
+	}
 	switch {
 	case e.Trying:
 		return "under way"

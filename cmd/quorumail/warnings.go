@@ -34,6 +34,9 @@ func (n *node) answerWarnings(context.Context, cluster.ServerID, []byte) ([]byte
 // warnings are this node's and the leader's, which alone knows some things.
 func (n *node) warnings(ctx context.Context, leader cluster.ServerID) []string {
 	out := n.ownWarnings()
+	if n.flow.queue.Untold() {
+		out = append(out, "mail was not delivered, and neither its sender nor a postmaster can be told: \"quorumail queue list\" shows it; make an account or an alias for postmaster")
+	}
 	if leader == "" || leader == n.id.ID {
 		return out
 	}
