@@ -21,8 +21,9 @@ type Outcome struct {
 	TLS    string // version; "": in clear
 	// Relayed: the other system promised to send the notices that the sender asked for (RFC 3461 §4).
 	Relayed bool
-	// HostDown: no server of the destination could be reached, so that others for it need not try now.
-	HostDown bool
+	// HostDown: no server of the destination could be reached, so that others for it need not try now. Reached: one had its say. Neither:
+	// nobody was asked, and nothing is known of the destination.
+	HostDown, Reached bool
 	// GiveUpAfter is when a deferred recipient is given up, if that is earlier than the policy says; 0: it is not.
 	GiveUpAfter time.Duration
 }

@@ -26,17 +26,22 @@ func (m *Manager) deliver(ctx, writing context.Context, items []*item, end *jobE
 	begin := time.Now()
 	outs := m.send(ctx, mine)
 	m.cfg.Metrics.AttemptSeconds.Observe(time.Since(begin).Seconds())
+	end.note(outs)
+	i := -1
+	return m.writeAll(writing, m.decideAll(mine, func(*item) Outcome { i++; return outs[i] }))
+}
+
+// note takes from outcomes what they say of their destination: it was reached if it was for one of them.
+func (end *jobEnd) note(outs []Outcome) {
 	for _, o := range outs {
-		if end.reached = !o.HostDown; end.reached {
-			break // for one of them at least
+		end.reached = end.reached || o.Reached
+		if o.HostDown {
+			end.unreachable = cmp.Or(o.Reason, "it cannot be reached")
 		}
-		end.unreachable = cmp.Or(o.Reason, "it cannot be reached")
 	}
 	if end.reached {
 		end.unreachable = ""
 	}
-	i := -1
-	return m.writeAll(writing, m.decideAll(mine, func(*item) Outcome { i++; return outs[i] }))
 }
 
 // beginAttempts writes that attempts begin, and returns those that may.

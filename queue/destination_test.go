@@ -44,6 +44,32 @@ func TestDeadSmarthostRestsOnceForAllItsDomains(t *testing.T) {
 	})
 }
 
+// What fails before anybody is asked says nothing of the destination, and ends no rest.
+func TestMessageThatAsksNobodyEndsNoRest(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.sender.route("smart:relay", "a.test", "b.test")
+		w.sender.set(func(ctx context.Context, m *Message, e *storepb.QueueEntry) Outcome {
+			if e.Address == "x@b.test" {
+				return Outcome{Result: store.AttemptDeferred, Code: 451, Status: "4.3.0", Reason: "local trouble", Peer: "nobody"}
+			}
+			return down(ctx, m, e)
+		})
+		w.start("a", nil)
+		w.accept(mail{id: "q1", from: "an@here.test", queued: elsewhere("x@a.test")})
+		elapse(40 * time.Second) // the first rest is over, and q1 waits for its next attempt
+		w.accept(mail{id: "q2", from: "binh@here.test", queued: elsewhere("x@b.test")})
+		elapse(time.Second)
+		before := len(w.sender.tried())
+		for i := range 10 {
+			w.accept(mail{id: fmt.Sprint("new", i), from: "an@here.test", queued: elsewhere("x@a.test")})
+		}
+		elapse(time.Second)
+		if n := len(w.sender.tried()) - before; before != 2 || n != 1 {
+			t.Errorf("a dead smarthost was tried %d times at once, want 1; %q", n, w.sender.tried())
+		}
+	})
+}
+
 func TestRecipientsOfAllDomainsOfASmarthostShareATransaction(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.sender.route("smart:relay", "a.test", "b.test")

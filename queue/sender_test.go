@@ -16,6 +16,7 @@ import (
 
 	"github.com/quorumail/quorumail/queue/remote"
 	"github.com/quorumail/quorumail/queue/route"
+	"github.com/quorumail/quorumail/queue/route/dns"
 	"github.com/quorumail/quorumail/queue/route/routetest"
 	"github.com/quorumail/quorumail/store"
 	"github.com/quorumail/quorumail/store/storepb"
@@ -101,14 +102,14 @@ func (r *relay) seen() ([]string, int) {
 }
 
 // mailOf makes a sender whose mail exchangers listen at port, under routes that can change.
-func mailOf(t *testing.T, port uint16, rules *atomic.Pointer[[]route.Rule], families ...route.Family) *Mail {
+func mailOf(t *testing.T, port uint16, rules *atomic.Pointer[[]route.Rule], families ...dns.Family) *Mail {
 	t.Helper()
 	if families == nil {
-		families = []route.Family{route.IPv4}
+		families = []dns.Family{dns.IPv4}
 	}
 	zone := routetest.New("mx.test A 127.0.0.1", "a.test MX 10 mx.test", "b.test MX 10 mx.test", "c.test MX 10 mx.test")
 	router, err := route.NewRouter(route.RouterConfig{Port: port, Families: families,
-		Resolver: routetest.NewResolver(t, route.Config{Servers: []string{"192.0.2.53"}, Transport: zone, Timeout: time.Second, Attempts: 1}),
+		Resolver: routetest.NewResolver(t, dns.Config{Servers: []string{"192.0.2.53"}, Transport: zone, Timeout: time.Second, Attempts: 1}),
 		Table: func() route.Table {
 			table, err := route.NewTable(*rules.Load())
 			if err != nil {
@@ -218,7 +219,7 @@ func TestAddressLiterals(t *testing.T) {
 			host := startRelayAt(t, at)
 			var rules atomic.Pointer[[]route.Rule]
 			rules.Store(&[]route.Rule{})
-			s := mailOf(t, host.addr.Port(), &rules, route.IPv6, route.IPv4)
+			s := mailOf(t, host.addr.Port(), &rules, dns.IPv6, dns.IPv4)
 			o := s.Send(t.Context(), letter("q1"), []*storepb.QueueEntry{entryTo(1, 1, "x@"+literal)})[0]
 			if got, _ := host.seen(); o.Result != store.AttemptDelivered || len(got) != 1 || !strings.HasPrefix(got[0], "x@[") {
 				t.Errorf("%+v, the host got %q", o, got)

@@ -528,6 +528,7 @@ func (s *sink) Send(ctx context.Context, m *Message, entries []*storepb.QueueEnt
 		if do != nil {
 			o = do(ctx, m, e)
 		}
+		o.Reached = !o.HostDown && o.Peer != "nobody"
 		if o.Result == store.AttemptDelivered {
 			body, err := m.Open(ctx)
 			if err != nil {
