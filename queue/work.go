@@ -48,7 +48,16 @@ func (m *Manager) nextJob() *job {
 
 // rerouted tells whether some of a job's entries go elsewhere by now than to its destination.
 func (m *Manager) rerouted(j *job) bool {
-	return isRemote(j.dest) && slices.ContainsFunc(j.items, func(it *item) bool { return m.cfg.Sender.Destination(domainOf(it.entry.Address)) != j.dest })
+	if !isRemote(j.dest) {
+		return false
+	}
+	last := "" // most jobs are for one domain
+	return slices.ContainsFunc(j.items, func(it *item) bool {
+		domain := domainOf(it.entry.Address)
+		same := domain == last
+		last = domain
+		return !same && m.cfg.Sender.Destination(domain) != j.dest
+	})
 }
 
 // start runs a job in a goroutine of its own.
