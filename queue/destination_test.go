@@ -105,8 +105,11 @@ func TestSmarthostHasOneLimit(t *testing.T) {
 			w.accept(mail{id: fmt.Sprint("q", i), from: "an@here.test", queued: elsewhere("x@" + domain)})
 		}
 		elapse(time.Minute)
-		if most != 3 || len(w.entries()) != 0 {
-			t.Errorf("%d at once, want 3; %d wait", most, len(w.entries()))
+		left := len(w.entries())
+		w.sender.mu.Lock()
+		defer w.sender.mu.Unlock()
+		if most != 3 || left != 0 {
+			t.Errorf("%d at once, want 3; %d wait", most, left)
 		}
 	})
 }

@@ -79,17 +79,19 @@ func TestNoticeAboutAMessageThatRequiresTLS(t *testing.T) {
 				if m.EnvelopeFrom != "" {
 					return unknownUser(ctx, m, e)
 				}
+				w.sender.mu.Lock()
+				defer w.sender.mu.Unlock()
 				got = append(got, m.GetEnvelope())
 				return Outcome{Result: store.AttemptDelivered}
 			})
 			w.start("a", nil)
 			w.accept(mail{id: "q1", from: "x@near.test", queued: elsewhere("x@far.test"), envelope: &storepb.Envelope{Ret: "FULL", RequireTls: require}})
 			elapse(time.Minute)
+			w.sender.mu.Lock()
+			defer w.sender.mu.Unlock()
 			if len(got) != 1 || got[0].GetRequireTls() != require {
 				t.Fatalf("the notice's envelope: %v", got)
 			}
-			w.sender.mu.Lock()
-			defer w.sender.mu.Unlock()
 			if whole := strings.Contains(w.sender.texts[0], "\r\nhello\r\n"); whole == require {
 				t.Errorf("REQUIRETLS %v: the whole message comes back: %v", require, whole)
 			}
