@@ -46,18 +46,6 @@ func listening(to netip.AddrPort) func() bool {
 	}
 }
 
-// readable makes a test's folder, where other users may enter.
-func readable(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	for _, d := range []string{dir, filepath.Dir(dir)} {
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
 // postfix is a whole Postfix with its own configuration, queue and mailboxes.
 type postfix struct {
 	*remotetest.Lab
