@@ -157,6 +157,7 @@ func outcomeOf(r remote.Result) Outcome {
 		o.TLS += ", verified"
 	}
 	if r.Addr.IsValid() {
+		o.Reached = !r.Unreachable
 		o.Peer = fmt.Sprintf("%s [%s]", r.Host, r.Addr.Addr())
 	}
 	switch r.Status {
