@@ -183,7 +183,7 @@ func ruleRow(r admin.Rule) []string {
 	if r.Header != "" {
 		field += " " + r.Header
 	}
-	return []string{r.ID, strconv.Itoa(int(r.Position)), action, r.Direction, field, r.Pattern, day(r.Changed), r.ChangedBy, r.Note}
+	return []string{r.ID, strconv.Itoa(int(r.Position)), action, r.Direction, plain(field), plain(r.Pattern), day(r.Changed), plain(r.ChangedBy), plain(r.Note)}
 }
 
 func policyLogCommand() *cobra.Command {
