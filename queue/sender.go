@@ -64,10 +64,11 @@ func byVia(entries []*storepb.QueueEntry) []*via {
 	var list []*via
 	of := map[string]*via{}
 	for i, e := range entries {
-		g := of[e.Original]
+		passed := passedBy(e)
+		g := of[passed]
 		if g == nil {
 			g = &via{}
-			of[e.Original] = g
+			of[passed] = g
 			list = append(list, g)
 		}
 		g.entries, g.at = append(g.entries, e), append(g.at, i)
@@ -75,8 +76,17 @@ func byVia(entries []*storepb.QueueEntry) []*via {
 	return list
 }
 
+// passedBy is the address of this site that passes the mail on to an entry's recipient; "" when he was named himself, as an entry says, too, whose
+// message rested in the queue "in". His own address in Delivered-To would make his server take the message for one that goes round.
+func passedBy(e *storepb.QueueEntry) string {
+	if e.Original == e.Address {
+		return ""
+	}
+	return e.Original
+}
+
 func (s *Mail) hand(ctx context.Context, plan route.Plan, m *Message, entries []*storepb.QueueEntry) []Outcome {
-	msg, err := s.compose(ctx, m, entries[0].Original)
+	msg, err := s.compose(ctx, m, passedBy(entries[0]))
 	if err != nil {
 		return all(entries, Outcome{Result: store.AttemptDeferred, Code: 451, Status: "4.3.0", Reason: "local trouble: " + err.Error()})
 	}
@@ -141,6 +151,9 @@ func outcomeOf(r remote.Result) Outcome {
 	if r.Verified {
 		o.TLS += ", verified"
 	}
+	if r.Local {
+		o.Code = 0 // the peer's answers alone have codes, or our words would be told as its own
+	}
 	if r.Addr.IsValid() {
 		o.Peer = fmt.Sprintf("%s [%s]", r.Host, r.Addr.Addr())
 	}
@@ -163,12 +176,24 @@ func all(entries []*storepb.QueueEntry, o Outcome) []Outcome {
 	return out
 }
 
+// typedAddress is an address with its type (RFC 3461 §4.2): utf-8 where rfc822 cannot have it (RFC 6533 §3).
+func typedAddress(address string) string {
+	a, err := smtp.ParseAddress(address)
+	switch {
+	case err != nil:
+		return ""
+	case a.NeedsUTF8():
+		return "utf-8;" + a.Wire(true)
+	}
+	return "rfc822;" + a.Wire(false)
+}
+
 // orcpt is the parameter as RCPT carries it: what the sender said, or, where this site passed the mail on, the address that it was sent to
 // (RFC 3461 §5.2.3.1).
 func orcpt(e *storepb.QueueEntry) string {
 	o := e.Orcpt
-	if o == "" && e.Original != "" {
-		o = "rfc822;" + e.Original
+	if passed := passedBy(e); o == "" && passed != "" {
+		o = typedAddress(passed)
 	}
 	kind, address, ok := strings.Cut(o, ";")
 	if !ok || strings.EqualFold(kind, "utf-8") {
