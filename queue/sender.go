@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/quorumail/quorumail/protocol/smtp"
@@ -17,8 +18,8 @@ import (
 type Mail struct {
 	Router *route.Router
 	Client *remote.Client
-	// Sign returns fields to put above a message, such as DKIM signatures; nil: none. An error defers the message.
-	Sign func(ctx context.Context, m *Message) ([]byte, error)
+	// Sign returns fields to put above a message in the form that open reads, such as DKIM signatures; nil: none. An error defers the message.
+	Sign func(ctx context.Context, m *Message, open func() (io.ReadCloser, error)) ([]byte, error)
 	// Protect adds to a host what its domain says of TLS (MTA-STS, DANE); nil: nothing. An error defers the message.
 	Protect func(ctx context.Context, p route.Plan, r *remote.Route) error
 }
@@ -86,7 +87,7 @@ func passedBy(e *storepb.QueueEntry) string {
 }
 
 func (s *Mail) hand(ctx context.Context, plan route.Plan, m *Message, entries []*storepb.QueueEntry) []Outcome {
-	msg, err := s.compose(ctx, m, passedBy(entries[0]))
+	msg, err := s.compose(m, passedBy(entries[0]))
 	if err != nil {
 		return all(entries, Outcome{Result: store.AttemptDeferred, Code: 451, Status: "4.3.0", Reason: "local trouble: " + err.Error()})
 	}
@@ -112,7 +113,7 @@ func (s *Mail) hand(ctx context.Context, plan route.Plan, m *Message, entries []
 }
 
 // compose is the message as it leaves.
-func (s *Mail) compose(ctx context.Context, m *Message, original string) (remote.Message, error) {
+func (s *Mail) compose(m *Message, original string) (remote.Message, error) {
 	var from smtp.Address
 	if m.EnvelopeFrom != "" {
 		var err error
@@ -123,14 +124,12 @@ func (s *Mail) compose(ctx context.Context, m *Message, original string) (remote
 	e := m.GetEnvelope()
 	msg := remote.Message{ID: m.QueueId, From: from, UTF8: e.GetUtf8(), RequireTLS: e.GetRequireTls(), Ret: e.GetRet(), EnvID: xtext(e.GetEnvid()), Open: m.Open}
 	if s.Sign != nil {
-		fields, err := s.Sign(ctx, m)
-		if err != nil {
-			return msg, fmt.Errorf("sign: %w", err)
+		msg.Sign = func(ctx context.Context, open func() (io.ReadCloser, error)) ([]byte, error) {
+			return s.Sign(ctx, m, open)
 		}
-		msg.Prefix = fields
 	}
 	if original != "" {
-		msg.Prefix = append([]byte("Delivered-To: "+original+"\r\n"), msg.Prefix...)
+		msg.Prefix = []byte("Delivered-To: " + original + "\r\n")
 	}
 	return msg, nil
 }
