@@ -365,6 +365,22 @@ func TestWhatComesBack(t *testing.T) {
 }
 
 // RFC 6533 §3, §4: in 7 bits, addresses are escaped; with SMTPUTF8, the types are the global ones.
+// RFC 6533 §3: what the type utf-8 looks like in 7 bits, and in 8; RFC 3461 §4.2: the others stay as they were said.
+func TestOriginalRecipientByType(t *testing.T) {
+	for _, tc := range []struct{ orcpt, in7, in8 string }{
+		{"rfc822;An+x@example.org", "rfc822; An+x@example.org", "rfc822; An+x@example.org"},
+		{"utf-8;an+x@example.org", `utf-8; an\x{2B}x@example.org`, "utf-8; an+x@example.org"},
+		{"UTF-8;bình@example.org", `utf-8; b\x{EC}nh@example.org`, "utf-8; bình@example.org"},
+		{"rfc822;bình@example.org", `utf-8; b\x{EC}nh@example.org`, "utf-8; bình@example.org"},
+		{"x400;/C=VN/", "x400; /C=VN/", "x400; /C=VN/"},
+		{"an@example.org", "", ""}, {"rfc822;", "", ""}, {"a b;x", "", ""}, {"rfc822;x\r\nAction: delivered", "rfc822; x Action: delivered", "rfc822; x Action: delivered"},
+	} {
+		if in7, in8 := originalRecipient(tc.orcpt, false), originalRecipient(tc.orcpt, true); in7 != tc.in7 || in8 != tc.in8 {
+			t.Errorf("%q: %q and %q, want %q and %q", tc.orcpt, in7, in8, tc.in7, tc.in8)
+		}
+	}
+}
+
 func TestUTF8Addresses(t *testing.T) {
 	r := failure(t)
 	r.Recipients[0].Final, r.Recipients[0].Original = address(t, "bình+x@bücher.test"), "utf-8;bình@bücher.test"
