@@ -456,6 +456,8 @@ func TestKeywordsInDisguise(t *testing.T) {
 	for _, tc := range []struct{ contentType, encoding, body string }{
 		{"text/plain; charset=windows-1258", "quoted-printable", "Ti=EA=CCn th=FD=F5=D2ng"},
 		{"text/plain; charset=\"CP1258\"", "base64", "VGnqzG4gdGj99dJuZw=="},
+		{"text/plain; charset=VISCII", "quoted-printable", "Ti=ABn th=DF=B7ng"},
+		{"text/plain; charset=tcvn", "quoted-printable", "Ti=D2n th=AD=EBng"},
 		{"text/plain; charset=utf-8", "8bit", "Tie\u0302\u0300n thu\u031bo\u031b\u0309ng"}, // NFD
 		{"text/plain; charset=utf-8", "8bit", "ti\u2060ền th\u200eươ\u0309\u180eng"},
 		{"text/plain; charset=utf-8", "8bit", "t\ufe0fiề\u3164n\u00a0thưở\U000E0041ng"},
