@@ -96,7 +96,9 @@ func TestDKIMKeysFromTheFirstToTheLast(t *testing.T) {
 		}
 	}
 	c.bad(exitUsage, "--yes", "", "dkim", "remove", "example.test")
-	c.good("", "dkim", "remove", "example.test", "--keys", "qm202611a", "--yes")
+	if out := c.good("", "dkim", "remove", "example.test", "--keys", "qm202611a", "--yes"); !strings.Contains(out, "keys qm202611a: removed") {
+		t.Errorf("remove: %q", out)
+	}
 	c.bad(exitFailed, "quorumail dkim show", "", "dkim", "remove", "example.test", "--keys", "qm202611a", "--yes")
 	c.good("", "dkim", "remove", "example.test", "--yes")
 	if got := c.dkim("show"); len(got) != 0 {
