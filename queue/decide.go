@@ -14,7 +14,7 @@ import (
 // Outcome is how an attempt at one recipient ended.
 type Outcome struct {
 	Result store.AttemptResult
-	Code   uint32 // SMTP reply code
+	Code   uint32 // SMTP reply code; 0 when Peer did not answer, or is not the one who says so
 	Status string // RFC 3463, "5.1.1"
 	Reason string
 	Peer   string // who said so
@@ -26,6 +26,14 @@ type Outcome struct {
 	HostDown, Reached bool
 	// GiveUpAfter is when a deferred recipient is given up, if that is earlier than the policy says; 0: it is not.
 	GiveUpAfter time.Duration
+}
+
+// answer is what the attempt met, with its codes if it was a reply.
+func (o Outcome) answer() string {
+	if o.Code == 0 {
+		return o.Reason
+	}
+	return strings.Join(strings.Fields(fmt.Sprintf("%d %s %s", o.Code, o.Status, o.Reason)), " ")
 }
 
 // moment is when something is decided.
@@ -53,8 +61,8 @@ func decide(p Policy, at moment, from string, e *storepb.QueueEntry, o Outcome) 
 				Reason: fmt.Sprintf("%s, for %s by now", o.Reason, days(at.age(e)))})
 		}
 		if p.expired(at.age(e)) {
-			return decide(p, at, from, e, Outcome{Result: store.AttemptFailed, Code: 554, Status: "5.4.7", Peer: o.Peer, // RFC 3463 §3.5: delivery time expired
-				Reason: fmt.Sprintf("given up after %s; the last attempt: %s", days(at.age(e)), o.Reason)})
+			return decide(p, at, from, e, Outcome{Result: store.AttemptFailed, Status: "5.4.7", Peer: o.Peer, // RFC 3463 §3.5: delivery time expired
+				Reason: fmt.Sprintf("given up after %s; the last attempt: %s", days(at.age(e)), o.answer())})
 		}
 		out.DueUnixMs = at.unixMs + Wait(attempts(e), seedOf(e)).Milliseconds()
 		if p.late(at.age(e)) && !e.Warned && wants(from, e, store.NotifyDelay) {

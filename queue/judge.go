@@ -96,6 +96,11 @@ func (m *Manager) destinations(ctx context.Context, address string) ([]*storepb.
 		return nil, nil, fmt.Errorf("the address leads to nobody: %w", store.ErrNotFound)
 	}
 	targets, entries := m.split(boxes)
+	for _, e := range entries {
+		if named := a.Canonical(); e.Address != named {
+			e.Original = named // so that what comes back by it is seen to go round
+		}
+	}
 	return targets, entries, nil
 }
 

@@ -252,3 +252,24 @@ func TestHeldFailureKeepsItsReason(t *testing.T) {
 		}
 	})
 }
+
+// A notice to an alias that leads elsewhere carries the alias, as any mail does that it passes on: what comes back by it is seen to go round.
+func TestNoticeThroughAnAliasSaysSo(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.do(&storepb.Command{Op: &storepb.Command_PutAlias{PutAlias: &storepb.PutAlias{Create: true, Alias: &storepb.Alias{Address: "info@here.test", Targets: []string{"x@away.test"}}}}})
+		var passed atomic.Value
+		w.sender.set(func(ctx context.Context, m *Message, e *storepb.QueueEntry) Outcome {
+			if e.Address != "x@away.test" {
+				return unknownUser(ctx, m, e)
+			}
+			passed.Store(passedBy(e))
+			return Outcome{Result: store.AttemptDelivered, Code: 250}
+		})
+		w.start("a", nil)
+		w.accept(mail{id: "q1", from: "info@here.test", queued: elsewhere("y@far.test")})
+		w.pass(time.Minute)
+		if got := passed.Load(); got != "info@here.test" {
+			t.Errorf("the notice came by %v, want the alias", got)
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/quorumail/quorumail/protocol/smtp"
@@ -17,8 +18,8 @@ import (
 type Mail struct {
 	Router *route.Router
 	Client *remote.Client
-	// Sign returns fields to put above a message, such as DKIM signatures; nil: none. An error defers the message.
-	Sign func(ctx context.Context, m *Message) ([]byte, error)
+	// Sign returns fields to put above a message in the form that open reads, such as DKIM signatures; nil: none. An error defers the message.
+	Sign func(ctx context.Context, m *Message, open func() (io.ReadCloser, error)) ([]byte, error)
 	// Protect adds to a host what its domain says of TLS (MTA-STS, DANE); nil: nothing. An error defers the message.
 	Protect func(ctx context.Context, p route.Plan, r *remote.Route) error
 }
@@ -46,8 +47,7 @@ func (s *Mail) sendOn(ctx context.Context, m *Message, destination string, entri
 		return all(entries, Outcome{Result: store.AttemptDiscarded, Code: 250, Status: "2.0.0", Reason: "discarded: the route of its domain says so"})
 	}
 	// To whom a message came by the same address of this site gets its name on top, so that a loop is seen.
-	return inGroups(entries, func(e *storepb.QueueEntry) string { return e.Original },
-		func(_ string, group []*storepb.QueueEntry) []Outcome { return s.hand(ctx, plan, m, group) })
+	return inGroups(entries, passedBy, func(passed string, group []*storepb.QueueEntry) []Outcome { return s.hand(ctx, plan, m, passed, group) })
 }
 
 // routeOutcome: a router's errors say whether they last.
@@ -87,8 +87,18 @@ func inGroups(entries []*storepb.QueueEntry, name func(*storepb.QueueEntry) stri
 	return out
 }
 
-func (s *Mail) hand(ctx context.Context, plan route.Plan, m *Message, entries []*storepb.QueueEntry) []Outcome {
-	msg, err := s.compose(ctx, m, entries[0].Original)
+// passedBy is the address of this site that passes the mail on to an entry's recipient; "" when he was named himself, as an entry says, too, whose
+// message rested in the queue "in". His own address in Delivered-To would make his server take the message for one that goes round.
+func passedBy(e *storepb.QueueEntry) string {
+	if e.Original == e.Address {
+		return ""
+	}
+	return e.Original
+}
+
+// hand sends a message to recipients to whom the same address of this site passes it on.
+func (s *Mail) hand(ctx context.Context, plan route.Plan, m *Message, passed string, entries []*storepb.QueueEntry) []Outcome {
+	msg, err := s.compose(m, passed)
 	if err != nil {
 		return all(entries, Outcome{Result: store.AttemptDeferred, Code: 451, Status: "4.3.0", Reason: "local trouble: " + err.Error()})
 	}
@@ -114,7 +124,7 @@ func (s *Mail) hand(ctx context.Context, plan route.Plan, m *Message, entries []
 }
 
 // compose is the message as it leaves.
-func (s *Mail) compose(ctx context.Context, m *Message, original string) (remote.Message, error) {
+func (s *Mail) compose(m *Message, original string) (remote.Message, error) {
 	var from smtp.Address
 	if m.EnvelopeFrom != "" {
 		var err error
@@ -125,14 +135,12 @@ func (s *Mail) compose(ctx context.Context, m *Message, original string) (remote
 	e := m.GetEnvelope()
 	msg := remote.Message{ID: m.QueueId, From: from, UTF8: e.GetUtf8(), RequireTLS: e.GetRequireTls(), Ret: e.GetRet(), EnvID: xtext(e.GetEnvid()), Open: m.Open}
 	if s.Sign != nil {
-		fields, err := s.Sign(ctx, m)
-		if err != nil {
-			return msg, fmt.Errorf("sign: %w", err)
+		msg.Sign = func(ctx context.Context, open func() (io.ReadCloser, error)) ([]byte, error) {
+			return s.Sign(ctx, m, open)
 		}
-		msg.Prefix = fields
 	}
 	if original != "" {
-		msg.Prefix = append([]byte("Delivered-To: "+original+"\r\n"), msg.Prefix...)
+		msg.Prefix = []byte("Delivered-To: " + original + "\r\n")
 	}
 	return msg, nil
 }
@@ -155,6 +163,9 @@ func outcomeOf(r remote.Result) Outcome {
 	o := Outcome{Code: uint32(max(0, r.Code)), Status: r.Enhanced, Reason: r.Text, Peer: r.Host, TLS: r.TLS, Relayed: r.DSNRelayed, HostDown: r.Unreachable}
 	if r.Verified {
 		o.TLS += ", verified"
+	}
+	if r.Local {
+		o.Code = 0 // the peer's answers alone have codes, or our words would be told as its own
 	}
 	if r.Addr.IsValid() {
 		o.Reached = !r.Unreachable
@@ -179,12 +190,24 @@ func all(entries []*storepb.QueueEntry, o Outcome) []Outcome {
 	return out
 }
 
+// typedAddress is an address with its type (RFC 3461 §4.2): utf-8 where rfc822 cannot have it (RFC 6533 §3).
+func typedAddress(address string) string {
+	a, err := smtp.ParseAddress(address)
+	switch {
+	case err != nil:
+		return ""
+	case a.NeedsUTF8():
+		return "utf-8;" + a.Wire(true)
+	}
+	return "rfc822;" + a.Wire(false)
+}
+
 // orcpt is the parameter as RCPT carries it: what the sender said, or, where this site passed the mail on, the address that it was sent to
 // (RFC 3461 §5.2.3.1).
 func orcpt(e *storepb.QueueEntry) string {
 	o := e.Orcpt
-	if o == "" && e.Original != "" {
-		o = "rfc822;" + e.Original
+	if passed := passedBy(e); o == "" && passed != "" {
+		o = typedAddress(passed)
 	}
 	kind, address, ok := strings.Cut(o, ";")
 	if !ok || strings.EqualFold(kind, "utf-8") {

@@ -19,7 +19,7 @@ func (n *node) imapAuth(ctx context.Context, remote netip.Addr, user, password s
 func (n *node) registerAdmin() {
 	n.directory.Register(n.admin)
 	n.registerBackup()
-	(&office{store: n.replica, secrets: &n.secrets, now: time.Now, log: n.log}).register(n.admin)
+	(&office{store: n.replica, self: string(n.id.ID), secrets: &n.secrets, now: time.Now, log: n.log}).register(n.admin)
 	admin.Handle(n.admin, "status", n.status)
 	admin.Handle(n.admin, "invite", n.makeInvite)
 	// These read everything that this node's state holds: with a million messages that takes minutes.

@@ -67,6 +67,10 @@ func dkimRemoveCommand() *cobra.Command {
 			if _, err := call[admin.Empty](cmd, "dkim.remove", r); err != nil {
 				return err
 			}
+			if r.Keys != "" {
+				say(cmd, "%s, keys %s: removed; if they signed, their records can go from the DNS in 7 days", args[0], r.Keys)
+				return nil
+			}
 			say(cmd, "%s: removed; its records can go from the DNS in 7 days", args[0])
 			return nil
 		}})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,7 +96,9 @@ func TestDKIMKeysFromTheFirstToTheLast(t *testing.T) {
 		}
 	}
 	c.bad(exitUsage, "--yes", "", "dkim", "remove", "example.test")
-	c.good("", "dkim", "remove", "example.test", "--keys", "qm202611a", "--yes")
+	if out := c.good("", "dkim", "remove", "example.test", "--keys", "qm202611a", "--yes"); !strings.Contains(out, "keys qm202611a: removed") {
+		t.Errorf("remove: %q", out)
+	}
 	c.bad(exitFailed, "quorumail dkim show", "", "dkim", "remove", "example.test", "--keys", "qm202611a", "--yes")
 	c.good("", "dkim", "remove", "example.test", "--yes")
 	if got := c.dkim("show"); len(got) != 0 {
@@ -103,6 +106,74 @@ func TestDKIMKeysFromTheFirstToTheLast(t *testing.T) {
 	}
 	if got := c.selectors(signers, "example.test"); got != nil {
 		t.Errorf("after their removal, %v sign", got)
+	}
+	// Records of the first keys may still be remembered by others: no new keys have their name.
+	if got := states(c.dkim("create", "example.test")); got != "qm202611d signs" {
+		t.Errorf("made again: %s", got)
+	}
+}
+
+// What is done with keys is written down at all nodes, with what it is about, and stays when they are removed.
+func TestDKIMChangesAreInTheLog(t *testing.T) {
+	c := newOfficeLine(t)
+	c.account("an@example.test")
+	step := func(args ...string) {
+		c.now = c.now.Add(time.Minute)
+		c.good("", args...)
+	}
+	step("dkim", "create", "example.test")
+	step("policy", "add", "--id", "r1", "--action", "block", "--sender", "x@y.test")
+	step("dkim", "rotate", "example.test", "--wait")
+	step("dkim", "activate", "example.test")
+	step("dkim", "activate", "example.test") // nothing to do, nothing to tell
+	step("dkim", "remove", "example.test", "--keys", "qm202611a", "--yes")
+	var got []string
+	for _, e := range as[[]admin.AuditEvent](t, c.good("", "policy", "log", "--json")) {
+		if e.Node != "n1" || e.Who != who() {
+			t.Errorf("%+v", e)
+		}
+		got = append(got, e.Text)
+	}
+	want := []string{"dkim example.test: keys qm202611a removed", "dkim example.test: keys qm202611a retired", "dkim example.test: keys qm202611b activated",
+		"dkim example.test: keys qm202611b made to wait", "rule r1: block sender  x@y.test both", "dkim example.test: keys qm202611a made"}
+	slices.Sort(got[1:3]) // in the same moment
+	slices.Sort(want[1:3])
+	if !slices.Equal(got, want) {
+		t.Errorf("the log is %q, want %q", got, want)
+	}
+	if got := as[[]admin.AuditEvent](t, c.good("", "policy", "log", "--limit", "1", "--json")); len(got) != 1 || got[0].Text != want[0] {
+		t.Errorf("the newest: %+v", got)
+	}
+	v := c.m.View()
+	defer v.Close()
+	if raw, err := v.Secret("dkim/example.test/qm202611a"); err != nil || strings.Contains(string(raw), "sealed") || strings.Contains(string(raw), "v=DKIM1") {
+		t.Errorf("of the removed keys there stays %s (%v)", raw, err)
+	}
+}
+
+// What stays of removed keys is bounded, and so is what a domain has.
+func TestRemovedDKIMKeysAreForgotten(t *testing.T) {
+	c := newOfficeLine(t)
+	c.account("an@example.test")
+	for range maxRemovedDKIM + 8 { // more than there are letters
+		c.now = c.now.Add(time.Minute)
+		c.dkim("create", "example.test")
+		c.good("", "dkim", "remove", "example.test", "--yes")
+	}
+	v := c.m.View()
+	defer v.Close()
+	pairs, err := everDKIM(v, "example.test")
+	if err != nil || len(pairs) > maxRemovedDKIM+1 {
+		t.Errorf("%d records stay (%v)", len(pairs), err)
+	}
+	for n, want := range map[int]string{0: "a", 25: "z", 26: "aa", 27: "ab"} {
+		var others []*dkimPair
+		for range n {
+			others = append(others, &dkimPair{name: freshPairName(others, c.now)})
+		}
+		if got := freshPairName(others, c.now); got != "qm202611"+want {
+			t.Errorf("after %d names %s", n, got)
+		}
 	}
 }
 

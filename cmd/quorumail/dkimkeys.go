@@ -20,7 +20,9 @@ import (
 )
 
 // Keys for DKIM come in pairs, an RSA and an Ed25519 one, which are made and retired together. A pair is one secret of the replicated state, so
-// that there never is half of one: "dkim/DOMAIN/PAIR", in JSON, the private keys sealed.
+// that there never is half of one: "dkim/DOMAIN/PAIR", in JSON, the private keys sealed. What administrators did with a pair stands in its record,
+// so that it is written with what it tells of, and is at all nodes; of a pair that was removed the record stays, without keys, for the log, and so that
+// no new keys get the name of old ones, whose records others may still remember.
 
 const (
 	dkimPrefix = "dkim/"
@@ -29,6 +31,8 @@ const (
 	dkimKeep = 7 * 24 * time.Hour
 	// maxDKIMPairs bounds those of a domain.
 	maxDKIMPairs = 20
+	// maxRemovedDKIM bounds the records that stay of removed pairs of a domain.
+	maxRemovedDKIM = 20
 )
 
 // dkimPair is the record of a pair.
@@ -36,9 +40,19 @@ type dkimPair struct {
 	State         string       `json:"state"` // admin.DKIMSigns and so on
 	MadeUnixMs    int64        `json:"made"`
 	RetiredUnixMs int64        `json:"retired,omitempty"`
+	RemovedUnixMs int64        `json:"removed,omitempty"`
 	Keys          []dkimSecret `json:"keys"`
+	Log           []dkimEvent  `json:"log,omitempty"` // the oldest first; a pair has few
 
 	domain, name string
+}
+
+// dkimEvent is what an administrator did with a pair.
+type dkimEvent struct {
+	UnixMs int64  `json:"at"`
+	Server string `json:"server"`
+	Who    string `json:"who"`
+	What   string `json:"what"` // made, made to wait, activated, retired, removed
 }
 
 // dkimSecret is one key of a pair. What stands in the DNS is no secret, and is told without the cluster's key.
@@ -57,6 +71,14 @@ func (p *dkimPair) sealName(selector string) string {
 
 // readDKIM reads the pairs of a domain, or of all, in the order in which they were made.
 func readDKIM(v *state.View, domain string) ([]*dkimPair, error) {
+	pairs, err := everDKIM(v, domain)
+	return slices.DeleteFunc(pairs, (*dkimPair).removed), err
+}
+
+func (p *dkimPair) removed() bool { return p.RemovedUnixMs != 0 }
+
+// everDKIM is readDKIM with those that were removed.
+func everDKIM(v *state.View, domain string) ([]*dkimPair, error) {
 	prefix := dkimPrefix
 	if domain != "" {
 		prefix = dkimName(domain, "")
@@ -121,10 +143,13 @@ func newDKIMPair(k *secretsKey, domain string, others []*dkimPair, now time.Time
 // freshPairName tells when a pair was made, which helps who cleans up a zone years later.
 func freshPairName(others []*dkimPair, now time.Time) string {
 	month := now.UTC().Format("qm200601")
-	for letter := 'a'; ; letter++ {
-		name := month + string(letter)
+	for n := 0; ; n++ {
+		name := month + string(rune('a'+n%26))
+		if n >= 26 {
+			name = month + string(rune('a'+n/26-1)) + string(rune('a'+n%26))
+		}
 		if !slices.ContainsFunc(others, func(p *dkimPair) bool { return p.name == name }) {
-			return name // maxDKIMPairs are fewer than letters
+			return name // others are bounded
 		}
 	}
 }
@@ -146,8 +171,10 @@ func (p *dkimPair) open(k *secretsKey) ([]dkim.Key, error) {
 	return keys, nil
 }
 
-// put keeps a pair in the replicated state.
-func (o *office) putDKIM(ctx context.Context, p *dkimPair, create bool) error {
+// putDKIM keeps a pair in the replicated state, with what was done and by whom.
+func (o *office) putDKIM(ctx context.Context, p *dkimPair, what, who string) error {
+	create := len(p.Log) == 0 && strings.HasPrefix(what, "made")
+	p.Log = append(p.Log, dkimEvent{UnixMs: o.now().UnixMilli(), Server: o.self, Who: who, What: what})
 	raw, err := json.Marshal(p)
 	if err != nil {
 		return err

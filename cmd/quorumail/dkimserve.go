@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/quorumail/quorumail/ops/admin"
@@ -19,9 +21,36 @@ func (o *office) registerDKIM(s *admin.Server) {
 	admin.Handle(s, "dkim.rotate", o.rotateDKIM)
 	admin.Handle(s, "dkim.activate", o.activateDKIM)
 	admin.Handle(s, "dkim.remove", o.removeDKIM)
+	admin.Handle(s, "dkim.log", o.logDKIM)
 }
 
-// dkimPairs are a domain's pairs as the cluster has them now. The domain must be of this site.
+// logDKIM lists what administrators did with keys, the newest first.
+func (o *office) logDKIM(ctx context.Context, r admin.AuditRequest) ([]admin.AuditEvent, error) {
+	out := []admin.AuditEvent{}
+	err := o.read(ctx, func(v *state.View) error {
+		servers, err := serverNames(v)
+		if err != nil {
+			return err
+		}
+		pairs, err := everDKIM(v, "")
+		for _, p := range pairs {
+			for _, c := range p.Log {
+				out = append(out, admin.AuditEvent{Time: moment(c.UnixMs), Node: servers.of(c.Server), Who: c.Who, Text: "dkim " + p.domain + ": keys " + p.name + " " + c.What})
+			}
+		}
+		return err
+	})
+	return newestChanges(r.Limit, out), err
+}
+
+// newestChanges joins lists of changes: the newest first, at most limit.
+func newestChanges(limit int, lists ...[]admin.AuditEvent) []admin.AuditEvent {
+	all := slices.Concat(lists...)
+	slices.SortStableFunc(all, func(a, b admin.AuditEvent) int { return b.Time.Compare(a.Time) })
+	return all[:min(len(all), max(limit, 0))]
+}
+
+// dkimPairs are a domain's pairs as the cluster has them now, removed ones, too. The domain must be of this site.
 func (o *office) dkimPairs(ctx context.Context, name string) (domain string, pairs []*dkimPair, err error) {
 	if domain, err = smtp.ParseDomain(name); err != nil {
 		return "", nil, fmt.Errorf("domain %q: %w: %w", name, err, store.ErrInvalid)
@@ -30,7 +59,7 @@ func (o *office) dkimPairs(ctx context.Context, name string) (domain string, pai
 		if _, err := v.Domain(domain); err != nil {
 			return fmt.Errorf("domain %s: add it first (quorumail domain add %s): %w", domain, domain, err)
 		}
-		pairs, err = readDKIM(v, domain)
+		pairs, err = everDKIM(v, domain)
 		return err
 	})
 	return domain, pairs, err
@@ -99,21 +128,42 @@ func (o *office) createDKIM(ctx context.Context, r admin.DKIMRequest) ([]admin.D
 
 // makeDKIM makes one more pair of keys, which signs at once unless it is to wait.
 func (o *office) makeDKIM(ctx context.Context, domain string, pairs []*dkimPair, r admin.DKIMRequest) (*dkimPair, error) {
-	if len(pairs) >= maxDKIMPairs {
-		return nil, fmt.Errorf("%s has %d pairs of DKIM keys: remove old ones first (quorumail dkim show %s): %w", domain, len(pairs), domain, store.ErrTooLarge)
+	var removed []*dkimPair
+	for _, p := range pairs {
+		if p.removed() {
+			removed = append(removed, p)
+		}
+	}
+	if n := len(pairs) - len(removed); n >= maxDKIMPairs {
+		return nil, fmt.Errorf("%s has %d pairs of DKIM keys: remove old ones first (quorumail dkim show %s): %w", domain, n, domain, store.ErrTooLarge)
 	}
 	p, err := newDKIMPair(o.secrets, domain, pairs, o.now())
 	if err != nil {
 		return nil, err
 	}
+	what := "made"
 	if r.Wait {
-		p.State = admin.DKIMWaits
+		p.State, what = admin.DKIMWaits, "made to wait"
 	}
-	if err := o.putDKIM(ctx, p, true); err != nil {
+	if err := o.putDKIM(ctx, p, what, r.Who); err != nil {
 		return nil, err
 	}
 	o.log.Info("DKIM keys were made", "pkg", "main", "domain", domain, "keys", p.name, "who", r.Who)
-	return p, nil
+	return p, o.forgetDKIM(ctx, removed)
+}
+
+// forgetDKIM drops the oldest records of removed pairs when there are too many.
+func (o *office) forgetDKIM(ctx context.Context, removed []*dkimPair) error {
+	slices.SortFunc(removed, func(a, b *dkimPair) int { return cmp.Compare(a.RemovedUnixMs, b.RemovedUnixMs) })
+	for _, p := range removed[:max(0, len(removed)-maxRemovedDKIM)] {
+		_, err := o.store.Propose(ctx, func(c *storepb.Command) {
+			c.Op = &storepb.Command_RemoveSecret{RemoveSecret: &storepb.RemoveSecret{Name: dkimName(p.domain, p.name)}}
+		})
+		if err != nil {
+			return fmt.Errorf("the new keys were made; forget the removed DKIM keys %s of %s: %w", p.name, p.domain, err)
+		}
+	}
+	return nil
 }
 
 // rotateDKIM makes new keys and, unless they are to wait, retires those that signed so far. The new ones come first: between the two steps
@@ -125,7 +175,7 @@ func (o *office) rotateDKIM(ctx context.Context, r admin.DKIMRequest) ([]admin.D
 	if err != nil {
 		return nil, err
 	}
-	if len(pairs) == 0 {
+	if !slices.ContainsFunc(pairs, func(p *dkimPair) bool { return !p.removed() }) {
 		return nil, fmt.Errorf("%s has no DKIM keys yet: make them with \"quorumail dkim create %s\": %w", domain, domain, store.ErrNotFound)
 	}
 	made, err := o.makeDKIM(ctx, domain, pairs, r)
@@ -133,20 +183,22 @@ func (o *office) rotateDKIM(ctx context.Context, r admin.DKIMRequest) ([]admin.D
 		return nil, err
 	}
 	if !r.Wait {
-		err = o.retireDKIM(ctx, pairs)
+		err = o.retireDKIM(ctx, pairs, r.Who)
 	}
 	return o.shownPairs(append(pairs, made)), err
 }
 
 func (o *office) shownPairs(pairs []*dkimPair) (out []admin.DKIMKeys) {
 	for _, p := range pairs {
-		out = append(out, o.shownDKIM(p))
+		if !p.removed() {
+			out = append(out, o.shownDKIM(p))
+		}
 	}
 	return out
 }
 
 // retireDKIM ends the signing with pairs; their private keys are forgotten.
-func (o *office) retireDKIM(ctx context.Context, pairs []*dkimPair) error {
+func (o *office) retireDKIM(ctx context.Context, pairs []*dkimPair, who string) error {
 	for _, p := range pairs {
 		if p.State != admin.DKIMSigns {
 			continue
@@ -155,7 +207,7 @@ func (o *office) retireDKIM(ctx context.Context, pairs []*dkimPair) error {
 		for i := range p.Keys {
 			p.Keys[i].Sealed = nil
 		}
-		if err := o.putDKIM(ctx, p, false); err != nil {
+		if err := o.putDKIM(ctx, p, "retired", who); err != nil {
 			return fmt.Errorf("the new keys sign, and so do those before them: run \"quorumail dkim activate %s\": %w", p.domain, err)
 		}
 	}
@@ -176,7 +228,7 @@ func (o *office) activateDKIM(ctx context.Context, r admin.DKIMRequest) ([]admin
 	}
 	if newest.State == admin.DKIMWaits {
 		newest.State = admin.DKIMSigns
-		if err := o.putDKIM(ctx, newest, false); err != nil {
+		if err := o.putDKIM(ctx, newest, "activated", r.Who); err != nil {
 			return nil, err
 		}
 	}
@@ -186,7 +238,7 @@ func (o *office) activateDKIM(ctx context.Context, r admin.DKIMRequest) ([]admin
 			others = append(others, p)
 		}
 	}
-	err = o.retireDKIM(ctx, others)
+	err = o.retireDKIM(ctx, others, r.Who)
 	o.log.Info("DKIM keys were activated", "pkg", "main", "domain", domain, "keys", newest.name, "who", r.Who)
 	return o.shownPairs(pairs), err
 }
@@ -222,11 +274,9 @@ func (o *office) removeDKIM(ctx context.Context, r admin.DKIMRequest) (admin.Emp
 		if r.Keys != "" && p.name != r.Keys {
 			continue
 		}
-		_, err := o.store.Propose(ctx, func(c *storepb.Command) {
-			c.Op = &storepb.Command_RemoveSecret{RemoveSecret: &storepb.RemoveSecret{Name: dkimName(domain, p.name)}}
-		})
-		if err != nil {
-			return admin.Empty{}, fmt.Errorf("remove the DKIM keys %s of %s: %w", p.name, domain, err)
+		p.State, p.Keys, p.RemovedUnixMs = admin.DKIMRetired, nil, o.now().UnixMilli()
+		if err := o.putDKIM(ctx, p, "removed", r.Who); err != nil {
+			return admin.Empty{}, fmt.Errorf("remove: %w", err)
 		}
 		removed = append(removed, p.name)
 	}

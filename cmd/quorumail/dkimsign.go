@@ -15,7 +15,7 @@ import (
 
 // sign makes the DKIM signatures of a message that leaves (queue.Mail.Sign): one for each key of the domain in its From field, which is what
 // others compare with the signature's (DMARC). Messages that strangers wrote, and that are only passed on, are not signed.
-func (n *node) sign(ctx context.Context, m *queue.Message) ([]byte, error) {
+func (n *node) sign(ctx context.Context, m *queue.Message, open func() (io.ReadCloser, error)) ([]byte, error) {
 	if !ownMail(m, config.SMTPTrustedNetworks.From(n.directory.Lookup)) {
 		return nil, nil
 	}
@@ -31,7 +31,7 @@ func (n *node) sign(ctx context.Context, m *queue.Message) ([]byte, error) {
 	case err != nil || signer == nil:
 		return nil, err
 	}
-	fields, err := signer.Sign(ctx, func() (io.ReadCloser, error) { return m.Open(ctx) })
+	fields, err := signer.Sign(ctx, open)
 	if errors.Is(err, dkim.ErrUnsignable) {
 		n.log.Info("a message cannot be signed", "pkg", "main", "msg", m.QueueId, "err", err)
 		return nil, nil

@@ -18,6 +18,7 @@ import (
 // office answers administrators about queues, traces and keys for signing, from this node's copy of the state.
 type office struct {
 	store   officeStore
+	self    string // this node's id
 	secrets *secretsKey
 	now     func() time.Time
 	log     *slog.Logger

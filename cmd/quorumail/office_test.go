@@ -208,7 +208,7 @@ func newOfficeLine(t *testing.T) *officeLine {
 	}
 	secrets := &secretsKey{}
 	secrets.key.Store(key)
-	o := &office{store: s, secrets: secrets, now: func() time.Time { return s.now }, log: slog.New(slog.DiscardHandler)}
+	o := &office{store: s, self: serverA, secrets: secrets, now: func() time.Time { return s.now }, log: slog.New(slog.DiscardHandler)}
 	srv, err := admin.New(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

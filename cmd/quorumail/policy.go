@@ -183,11 +183,11 @@ func ruleRow(r admin.Rule) []string {
 	if r.Header != "" {
 		field += " " + r.Header
 	}
-	return []string{r.ID, strconv.Itoa(int(r.Position)), action, r.Direction, field, r.Pattern, day(r.Changed), r.ChangedBy, r.Note}
+	return []string{r.ID, strconv.Itoa(int(r.Position)), action, r.Direction, plain(field), plain(r.Pattern), day(r.Changed), plain(r.ChangedBy), plain(r.Note)}
 }
 
 func policyLogCommand() *cobra.Command {
-	c := withJSON(&cobra.Command{Use: "log", Short: "Who changed rules and routes, the newest first", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+	c := withJSON(&cobra.Command{Use: "log", Short: "Who changed rules, routes and DKIM keys, the newest first", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		limit, _ := cmd.Flags().GetInt("limit")
 		if limit < 1 {
 			return usageError{fmt.Errorf("--limit takes a number of changes")}
@@ -196,9 +196,14 @@ func policyLogCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		keys, err := call[[]admin.AuditEvent](cmd, "dkim.log", admin.AuditRequest{Limit: limit})
+		if err != nil {
+			return err
+		}
+		list = newestChanges(limit, list, keys)
 		var rows [][]string
 		for _, e := range list {
-			rows = append(rows, []string{e.Time.Local().Format(storyTime), e.Node, e.Who, plain(e.Text)})
+			rows = append(rows, []string{e.Time.Local().Format(storyTime), e.Node, plain(e.Who), plain(e.Text)})
 		}
 		return show(cmd, list, "TIME NODE WHO WHAT", rows)
 	}})

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/quorumail/quorumail/ops/admin"
@@ -17,7 +18,8 @@ func TestPolicyRules(t *testing.T) {
 	}
 	c.good("", "policy", "add", "--id", "bonus", "--action", "hold", "--header", "Subject", "--contains", "tiền thưởng", "--direction", "in", "--note", "spam of the week")
 	c.good("", "policy", "add", "--id", "friend", "--action", "allow", "--sender", "*@friend.test", "--position", "1")
-	c.bad(exitFailed, "bad rule", "", "policy", "add", "--action", "block", "--client", "192.0.2.0/99")
+	c.bad(exitFailed, "bad rule: client \"192.0.2.0/99\"", "", "policy", "add", "--action", "block", "--client", "192.0.2.0/99")
+	c.bad(exitFailed, "a note is one line", "", "policy", "add", "--action", "block", "--client", "192.0.2.0/24", "--note", "a\nb")
 	c.bad(exitFailed, "expected allow, block, hold, tag or defer", "", "policy", "add", "--action", "burn", "--sender", "x@y.test")
 	c.bad(exitFailed, "policy set", "", "policy", "add", "--id", "bonus", "--action", "block", "--sender", "x@y.test")
 	c.bad(exitUsage, "looks at one thing", "", "policy", "add", "--action", "block", "--sender", "x@y.test", "--client", "192.0.2.1")
@@ -73,8 +75,44 @@ func TestPolicyTestSaysWhatWouldHappen(t *testing.T) {
 	if out := c.good("Subject: hello\r\n\r\nhello\r\n", "policy", "test", "-", "--client", "192.0.2.9", "--direction", "out"); out != "no rule matches\nverdict: accept\n" {
 		t.Errorf("nothing to say: %q", out)
 	}
+	c.good("", "policy", "set", "friend", "--disabled")
+	c.good("", "policy", "add", "--id", "mark", "--action", "tag", "--sender", "*@there.test")
+	if out := c.good(bonusMail, "policy", "test", "-", "--from", "x@there.test"); !strings.HasSuffix(out, "verdict: reject, with the reply: No lotteries here\n") {
+		t.Errorf("nothing is put on top of what is refused:\n%s", out)
+	}
+	c.bad(exitUsage, "is a folder", "", "policy", "test", t.TempDir())
+	c.bad(exitUsage, "standard input has no message", "", "policy", "test", "-")
+	c.bad(exitUsage, "write 192.0.2.7", bonusMail, "policy", "test", "-", "--client", "192.0.2")
 	c.bad(exitFailed, "no such file", "", "policy", "test", filepath.Join(t.TempDir(), "none.eml"))
 	c.bad(exitUsage, "in or out", bonusMail, "policy", "test", "-", "--direction", "up")
+}
+
+// A pipe with a name, as a shell makes of <(zcat letter.gz), can be read only once.
+func TestPolicyTestReadsAPipe(t *testing.T) {
+	c := newOfficeLine(t)
+	c.good("", "policy", "add", "--action", "block", "--subject", "tien thuong")
+	c.good("", "policy", "add", "--action", "block", "--body", "hello")
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Skip(err)
+	}
+	written := make(chan error, 1)
+	go func() { written <- os.WriteFile(pipe, []byte(bonusMail), 0o600) }()
+	if got := as[verdictJSON](t, c.good("", "policy", "test", pipe, "--json")); len(got.Matches) != 2 {
+		t.Errorf("verdict %+v", got)
+	}
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+}
+
+// What a rule looks for may have white space of any kind; the table stays one.
+func TestPolicyListIsOneLineARule(t *testing.T) {
+	c := newOfficeLine(t)
+	c.good("", "policy", "add", "--action", "block", "--body", "dòng 1\ndòng 2")
+	if out := c.good("", "policy", "list"); strings.Count(out, "\n") != 2 {
+		t.Errorf("the table is\n%s", out)
+	}
 }
 
 func TestRoutes(t *testing.T) {

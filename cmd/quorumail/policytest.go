@@ -77,7 +77,7 @@ func testMessage(cmd *cobra.Command, file string) (*filter.Message, error) {
 	var err error
 	if client != "" {
 		if m.Client, err = netip.ParseAddr(client); err != nil {
-			return nil, usageError{fmt.Errorf("--client: %w", err)}
+			return nil, usageError{fmt.Errorf("--client: %q is no address: write 192.0.2.7 or 2001:db8::7", client)}
 		}
 	}
 	if from = strings.Trim(from, "<> "); from != "" {
@@ -99,24 +99,42 @@ func testMessage(cmd *cobra.Command, file string) (*filter.Message, error) {
 // opener reads a message as often as it takes.
 func opener(stdin io.Reader, file string) (func() (io.ReadCloser, error), error) {
 	if file != "-" {
-		if _, err := os.Stat(file); err != nil {
+		info, err := os.Stat(file)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("read the message: %w", err)
+		case info.IsDir():
+			return nil, usageError{fmt.Errorf("%s is a folder: name the file of one message, or - for standard input", file)}
+		case info.Mode().IsRegular():
+			return func() (io.ReadCloser, error) { return os.Open(file) }, nil
+		}
+		pipe, err := os.Open(file)
+		if err != nil {
 			return nil, fmt.Errorf("read the message: %w", err)
 		}
-		return func() (io.ReadCloser, error) { return os.Open(file) }, nil
+		defer pipe.Close()
+		return readOnce(pipe, file)
 	}
-	raw, err := io.ReadAll(io.LimitReader(stdin, maxTestMessageBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("read the message from standard input: %w", err)
-	}
-	if len(raw) > maxTestMessageBytes {
-		return nil, fmt.Errorf("the message on standard input is longer than %s: write it into a file", humanSize(maxTestMessageBytes))
+	return readOnce(stdin, "standard input")
+}
+
+// readOnce is opener for what can be read only once.
+func readOnce(in io.Reader, name string) (func() (io.ReadCloser, error), error) {
+	raw, err := io.ReadAll(io.LimitReader(in, maxTestMessageBytes+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the message from %s: %w", name, err)
+	case len(raw) == 0:
+		return nil, usageError{fmt.Errorf("%s has no message", name)}
+	case len(raw) > maxTestMessageBytes:
+		return nil, fmt.Errorf("the message from %s is longer than %s: write it into a file", name, humanSize(maxTestMessageBytes))
 	}
 	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }, nil
 }
 
 // verdictJSON is what "policy test --json" prints.
 type verdictJSON struct {
-	Verdict   string      `json:"verdict"` // accept, tag, defer, hold, reject
+	Verdict   string      `json:"verdict"` // accept, tag, tempfail, hold, reject
 	Reply     string      `json:"reply,omitempty"`
 	Headers   []string    `json:"headers,omitempty"` // that would be put on top
 	Rules     []string    `json:"rules"`             // that counted
@@ -135,8 +153,10 @@ type matchJSON struct {
 
 func showExplanation(cmd *cobra.Command, e filter.Explanation) error {
 	out := verdictJSON{Verdict: e.Verdict.Action.String(), Reply: e.Verdict.Reply, Headers: []string{}, Rules: append([]string{}, e.Verdict.Rules...), Matches: []matchJSON{}, Truncated: e.Truncated}
-	for _, h := range e.Verdict.Headers {
-		out.Headers = append(out.Headers, strings.TrimRight(h, "\r\n"))
+	if e.Verdict.Action != filter.Reject && e.Verdict.Action != filter.Tempfail { // what is refused is not changed
+		for _, h := range e.Verdict.Headers {
+			out.Headers = append(out.Headers, strings.TrimRight(h, "\r\n"))
+		}
 	}
 	var rows [][]string
 	for _, m := range e.Matches {

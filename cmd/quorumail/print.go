@@ -51,8 +51,11 @@ func printJSON(out io.Writer, v any) error {
 }
 
 // printTable aligns columns by what the cells take on a screen; the last one is not padded.
-func printTable(out io.Writer, rows [][]string) error {
-	var widths []int
+func printTable(out io.Writer, rows [][]string) error { return printAligned(out, rows, new([]int)) }
+
+// printAligned is printTable for a table that comes in pieces: no column is narrower than in the pieces before.
+func printAligned(out io.Writer, rows [][]string, columns *[]int) error {
+	widths := *columns
 	for _, r := range rows {
 		for i, cell := range r {
 			if i == len(widths) {
@@ -61,6 +64,7 @@ func printTable(out io.Writer, rows [][]string) error {
 			widths[i] = max(widths[i], screenWidth(cell))
 		}
 	}
+	*columns = widths
 	var b strings.Builder
 	for _, r := range rows {
 		line := ""

@@ -30,7 +30,7 @@ func queueFlags(c *cobra.Command) {
 	f.String("domain", "", "only for recipients of this domain")
 	f.String("older-than", "", "only what was accepted longer ago than this: 30m, 1h, 2d")
 	if f.Lookup("reason") == nil {
-		f.String("reason", "", "only where the last attempt met this text, whatever its case and diacritics")
+		f.String("reason", "", "only where the column REASON has this text, whatever its case and diacritics")
 	}
 	f.Bool("held", false, "only what is held")
 	f.String("owner", "", "only what this node works on: its name or id")
@@ -38,6 +38,9 @@ func queueFlags(c *cobra.Command) {
 
 func queueFilter(cmd *cobra.Command, ids []string, reasonFlag string) (admin.QueueFilter, error) {
 	f := admin.QueueFilter{IDs: ids}
+	if err := emptyFlag(cmd, "queue", "sender", "recipient", "domain", reasonFlag, "owner", "older-than"); err != nil {
+		return f, err
+	}
 	for name, to := range map[string]*string{"queue": &f.Queue, "sender": &f.Sender, "recipient": &f.Recipient, "domain": &f.Domain, reasonFlag: &f.Reason, "owner": &f.Owner} {
 		*to, _ = cmd.Flags().GetString(name)
 	}
@@ -52,6 +55,16 @@ func queueFilter(cmd *cobra.Command, ids []string, reasonFlag string) (admin.Que
 	}
 	f.OlderThanMs = d.Milliseconds()
 	return f, nil
+}
+
+// emptyFlag refuses flags that are there and empty, as a script's are when its variable was not set: they would choose all that waits.
+func emptyFlag(cmd *cobra.Command, names ...string) error {
+	for _, name := range names {
+		if v, err := cmd.Flags().GetString(name); err == nil && cmd.Flags().Changed(name) && strings.TrimSpace(v) == "" {
+			return usageError{fmt.Errorf("--%s is empty: say what to choose by, or leave it out", name)}
+		}
+	}
+	return nil
 }
 
 // parseAge reads 90s, 30m, 1h, and whole days: 2d.
@@ -96,7 +109,7 @@ func listQueue(cmd *cobra.Command, filter admin.QueueFilter, limit int) error {
 		return err
 	}
 	defer c.Close()
-	p := queuePrinter{out: cmd.OutOrStdout(), json: wantsJSON(cmd), now: time.Now()}
+	p := queuePrinter{out: cmd.OutOrStdout(), json: wantsJSON(cmd), now: time.Now(), chosen: len(filter.IDs) > 0 || !emptyFilter(filter)}
 	r := admin.QueueListRequest{Filter: filter}
 	for {
 		if r.Limit = 0; limit > 0 {

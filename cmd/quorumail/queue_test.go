@@ -243,13 +243,69 @@ func TestQueueActions(t *testing.T) {
 func TestQueueActionsAskBeforeTheyHitMuch(t *testing.T) {
 	c := fourEntries(t)
 	c.bad(exitUsage, "hold: 3 entries of 2 messages: add --yes", "", "queue", "hold", "--domain", "far.test")
-	c.bad(exitUsage, "retry: 4 entries of 3 messages: add --yes", "", "queue", "flush")
+	c.bad(exitUsage, "release: 4 entries of 3 messages: add --yes", "", "queue", "release", "--recipient", "*")
 	c.bad(exitUsage, "say which", "", "queue", "bounce", "--reason", "all of it", "--yes")
 	if out := c.good("", "queue", "flush", "--domain", "wide.test"); out != "1 entry will be tried at once\n" {
 		t.Errorf("flush of one message: %q", out)
 	}
-	if out := c.good("", "queue", "flush", "--yes"); !strings.HasPrefix(out, "3 entries will be tried at once\nleft alone: 1 ") {
+	if out := c.good("", "queue", "flush"); !strings.HasPrefix(out, "3 entries will be tried at once\nleft alone: 1 ") {
 		t.Errorf("flush: %q", out)
+	}
+}
+
+// A script whose variable was not set must not hit all that waits.
+func TestEmptyFlagsChooseNothing(t *testing.T) {
+	c := fourEntries(t)
+	for _, args := range [][]string{{"flush", "--domain", ""}, {"delete", "--domain", "far.test", "--sender", " ", "--yes"}, {"retry", "--older-than", ""}, {"list", "--reason", ""},
+		{"bounce", "--domain", "far.test", "--last-reason", "", "--yes"}} {
+		c.bad(exitUsage, "is empty: say what to choose by, or leave it out", "", append([]string{"queue"}, args...)...)
+	}
+}
+
+// What a list shows as the reason is what --reason finds, status codes and servers too; a note on what is held is nobody's answer.
+func TestQueueReasonIsWhatTheListShows(t *testing.T) {
+	c := fourEntries(t)
+	for reason, want := range map[string]string{"451 4.7.1": "[q1 a@far.test]", "MX.far.test:": "[q1 a@far.test]", "4.7.9": "[]"} {
+		if got := fmt.Sprint(recipients(as[queueJSON](t, c.good("", "queue", "list", "--json", "--reason", reason)).Entries)); got != want {
+			t.Errorf("%s: %s, want %s", reason, got, want)
+		}
+	}
+	c.good("", "queue", "hold", "q1", "--note", "chờ kiểm tra")
+	if out := c.good("", "queue", "list", "q1"); strings.Contains(out, "mx.far.test:") || strings.Count(out, "  chờ kiểm tra\n") != 2 {
+		t.Errorf("held:\n%s", out)
+	}
+}
+
+func TestQueueListSaysThatNothingFits(t *testing.T) {
+	c := fourEntries(t)
+	if out := c.good("", "queue", "list", "--domain", "nowhere.test"); !strings.Contains(out, "remote: 3") || !strings.HasSuffix(out, "\nNothing of this is what was asked for.\n") {
+		t.Errorf("%s", out)
+	}
+	if out := newOfficeLine(t).good("", "queue", "list"); strings.Contains(out, "Nothing") {
+		t.Errorf("empty queues: %s", out)
+	}
+}
+
+// A list that comes in pieces is one table: columns do not jump, whatever is wide in a later piece.
+func TestQueueTableKeepsItsColumns(t *testing.T) {
+	var out bytes.Buffer
+	p := queuePrinter{out: &out}
+	for _, address := range []string{"người.nhận.rất.dài@thư-điện-tử.test", "用户@例え.test", "a@b.test"} {
+		if err := p.print(admin.QueueList{Entries: []admin.QueueEntry{{QueueID: "q", Sender: "a@b.test", Recipient: address, Reason: "WHY"}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	column := -1
+	for line := range strings.Lines(out.String()) {
+		before, _, ok := strings.Cut(line, "WHY")
+		if !ok {
+			continue
+		}
+		if at := screenWidth(before); column >= 0 && at != column {
+			t.Errorf("a reason begins in column %d, one before it in %d:\n%s", at, column, out.String())
+		} else {
+			column = at
+		}
 	}
 }
 
@@ -324,7 +380,8 @@ func TestGlobs(t *testing.T) {
 	}{
 		{"", "x@y.test", true}, {"x@y.test", "X@Y.test", true}, {"x@y.test", "xx@y.test", false}, {"*", "", true}, {"<>", "", true}, {"<>", "a@b.test", false},
 		{"*@y.test", "a.b@y.test", true}, {"*@y.test", "a@yy.test", false}, {"a*b@*", "axxb@q.test", true}, {"a*b*@y.test", "ab@y.test", true}, {"a*a@y.test", "a@y.test", false},
-		{"*@müller.example", "x@xn--mller-kva.example", true},
+		{"*@müller.example", "x@xn--mller-kva.example", true}, {"*@xn--mller-kva.example", "x@müller.example", true}, {"*.XN--mller-kva.example", "x@a.müller.example", true},
+		{"nguye\u0302\u0303n*@y.test", "NGUYỄN.an@y.test", true}, {"*@*.xn--mller-kva.example", "x@müller.example", false},
 	} {
 		g, err := newGlob(tt.pattern)
 		if err != nil || g.matches(tt.address) != tt.want {

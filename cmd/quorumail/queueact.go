@@ -21,11 +21,15 @@ var queueActs = map[string]queueActWords{
 	"delete":  {"deleted", "", "  quorumail queue delete --sender '*@spam.test' --older-than 1h"},
 }
 
+// askFirst is what is said of questions before an action; "" for trying again, which does no harm.
+var askFirst = map[string]string{"hold": askForMany, "release": askForMany, "bounce": askForMany, "delete": " It asks before, or needs --yes."}
+
+const askForMany = " More than one\nmessage that flags choose needs --yes, or an answer."
+
 // queueActCommand does something with the entries of queue ids, or with those that flags choose.
 func queueActCommand(action, short string) *cobra.Command {
 	c := withYes(withJSON(&cobra.Command{Use: action + " [QUEUE-ID...]", Short: short, Example: queueActs[action].example,
-		Long: short + ".\n\nIt is about all recipients of the messages with these queue ids, or about what the flags choose; with both, about what fits both. More than one\n" +
-			"message that flags choose needs --yes, or an answer.",
+		Long: short + ".\n\nIt is about all recipients of the messages with these queue ids, or about what the flags choose; with both, about what fits both." + askFirst[action],
 		RunE: func(cmd *cobra.Command, args []string) error { return actOnQueue(cmd, action, args) }}))
 	note := "note"
 	if action == "bounce" {
@@ -33,7 +37,7 @@ func queueActCommand(action, short string) *cobra.Command {
 	}
 	c.Flags().String(note, "", map[string]string{"note": "why; the trace tells it", "reason": "why; the senders read it"}[note])
 	if action == "bounce" {
-		c.Flags().String("last-reason", "", "only where the last attempt met this text, whatever its case and diacritics")
+		c.Flags().String("last-reason", "", "only where the column REASON of the list has this text, whatever its case and diacritics")
 	}
 	queueFlags(c)
 	return c
@@ -42,6 +46,9 @@ func queueActCommand(action, short string) *cobra.Command {
 func queueFlushCommand() *cobra.Command {
 	c := withYes(withJSON(&cobra.Command{Use: "flush", Short: "Try all that waits again now, or all for one domain", Args: cobra.NoArgs, Example: "  quorumail queue flush --domain example.org",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := emptyFlag(cmd, "domain"); err != nil {
+				return err
+			}
 			domain, _ := cmd.Flags().GetString("domain")
 			return runQueueAct(cmd, "retry", admin.QueueActRequest{Filter: admin.QueueFilter{Domain: domain}})
 		}}))
@@ -126,7 +133,7 @@ func runQueueAct(cmd *cobra.Command, action string, r admin.QueueActRequest) err
 	if total.entries == 0 {
 		return fmt.Errorf("nothing that waits is chosen by this: %w", store.ErrNotFound)
 	}
-	if action == "delete" || total.messages > 1 && len(r.Filter.IDs) == 0 {
+	if asks := askFirst[action] != ""; action == "delete" || asks && total.messages > 1 && len(r.Filter.IDs) == 0 {
 		if err := confirm(cmd, fmt.Sprintf("%s: %s of %s", action, plural(total.entries, "entry", "entries"), plural(total.messages, "message", "messages"))); err != nil {
 			return err
 		}

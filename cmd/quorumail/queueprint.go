@@ -19,6 +19,8 @@ type queuePrinter struct {
 	now     time.Time
 	begun   bool
 	printed int
+	chosen  bool  // by a filter: that nothing fits it must be said
+	widths  []int // of the columns so far: a list in pieces is one table
 }
 
 func (p *queuePrinter) print(piece admin.QueueList) error {
@@ -43,7 +45,7 @@ func (p *queuePrinter) print(piece admin.QueueList) error {
 		rows = append([][]string{strings.Fields("QUEUE-ID QUEUE SIZE AGE TRIES NEXT OWNER SENDER RECIPIENT REASON")}, rows...)
 	}
 	p.printed += len(piece.Entries)
-	return printTable(p.out, rows)
+	return printAligned(p.out, rows, &p.widths)
 }
 
 func (p *queuePrinter) printJSON(first bool, piece admin.QueueList) error {
@@ -79,6 +81,8 @@ func (p *queuePrinter) end(more bool) (err error) {
 		_, err = fmt.Fprintf(p.out, "],\"more\":%t}\n", more)
 	case more:
 		_, err = fmt.Fprintf(p.out, "\nThere may be more: --limit 0 lists all.\n")
+	case p.chosen && p.printed == 0:
+		_, err = fmt.Fprintf(p.out, "\nNothing of this is what was asked for.\n")
 	}
 	return err
 }
@@ -102,7 +106,7 @@ func nextStep(e admin.QueueEntry, now time.Time) string {
 		return "under way"
 	case e.Held:
 		return "held"
-	case e.Notice != "" && e.Notice != "delayed":
+	case !nothingToTell(e.Notice):
 		return "notice: " + e.Notice
 	case !e.Next.After(now):
 		return "now"
@@ -110,8 +114,14 @@ func nextStep(e admin.QueueEntry, now time.Time) string {
 	return "in " + humanSpan(e.Next.Sub(now))
 }
 
-// lastReply is what the last attempt met.
+// nothingToTell: the recipient is not dealt with yet.
+func nothingToTell(notice string) bool { return notice == "" || notice == "delayed" }
+
+// lastReply is what the last attempt met. What is held waits for its reason alone, which is a note of ours.
 func lastReply(e admin.QueueEntry) string {
+	if e.Held && nothingToTell(e.Notice) {
+		return e.Reason
+	}
 	var parts []string
 	if e.Peer != "" {
 		parts = append(parts, e.Peer+":")

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/quorumail/quorumail/ops/admin"
 	"github.com/quorumail/quorumail/protocol/mime"
 	"github.com/quorumail/quorumail/protocol/smtp"
@@ -158,10 +160,15 @@ func (s *queueScan) entryChosen(e *storepb.QueueEntry) bool {
 		len(s.owners) > 0 && !s.owners[e.Owner],
 		s.domain != "" && domainPart(e.Address) != s.domain,
 		!s.recipient.matches(e.Address),
-		s.reason != "" && !strings.Contains(mime.FoldText(e.Reason), s.reason):
+		s.reason != "" && !strings.Contains(mime.FoldText(shownReason(e)), s.reason):
 		return false
 	}
 	return true
+}
+
+// shownReason is what lists have in the column REASON: whoever copies a status code or a server from there finds the entry.
+func shownReason(e *storepb.QueueEntry) string {
+	return lastReply(admin.QueueEntry{Held: e.Held, Notice: noticeNames[store.Notice(e.Notice)], Peer: e.Peer, Code: e.Code, Status: e.Status, Reason: e.Reason})
 }
 
 func domainPart(address string) string { return address[strings.LastIndexByte(address, '@')+1:] }
@@ -178,13 +185,27 @@ func newGlob(pattern string) (glob, error) {
 	case pattern == "<>":
 		return glob{""}, nil
 	case strings.Contains(pattern, "*"):
-		return strings.Split(strings.ToLower(pattern), "*"), nil
+		return strings.Split(canonicalPattern(pattern), "*"), nil
 	}
 	a, err := smtp.ParseAddress(pattern)
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w: write an address, or a pattern like *@example.org: %w", pattern, err, store.ErrInvalid)
 	}
 	return glob{a.Canonical()}, nil
+}
+
+// canonicalPattern brings a pattern with stars into the form in which addresses are compared, as far as its stars allow: lower case, composed,
+// and the labels of its domain not as A-labels.
+func canonicalPattern(pattern string) string {
+	pattern = norm.NFC.String(strings.ToLower(pattern))
+	at := strings.LastIndexByte(pattern, '@')
+	labels := strings.Split(pattern[at+1:], ".")
+	for i, label := range labels {
+		if domain, err := smtp.ParseDomain(label); err == nil && !strings.Contains(label, "*") {
+			labels[i] = domain
+		}
+	}
+	return pattern[:at+1] + strings.Join(labels, ".")
 }
 
 // canonicalText is the form in which addresses are compared; what is none stays as it is.

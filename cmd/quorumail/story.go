@@ -131,8 +131,11 @@ func outcomeLine(e admin.TraceEvent) string {
 	if e.Code > 0 {
 		answer = strings.TrimSpace(fmt.Sprintf("%d %s", e.Code, e.Text))
 	}
-	if e.Peer != "" {
+	switch {
+	case e.Peer != "" && e.Code > 0:
 		answer = strings.TrimSpace(e.Peer + " said: " + answer)
+	case e.Peer != "": // it was not reached, or did not come so far
+		answer = strings.TrimSuffix("at "+e.Peer+": "+answer, ": ")
 	}
 	if answer != "" && line != "" {
 		line += ": "

@@ -85,10 +85,10 @@ func TestTraceTellsTheStory(t *testing.T) {
 
 func TestTraceNamesTheNoticeAndTheAdministrator(t *testing.T) {
 	lines := map[string]admin.TraceEvent{
-		"b@far.test: the sender was told in message q7":        {Kind: "noticed", Address: "b@far.test", Related: "q7"},
-		"b@far.test: root: is it spam?":                        {Kind: "held", Address: "b@far.test", Text: "root: is it spam?"},
-		"sent again, and known: nothing was done":              {Kind: "resent", Text: "sent again, and known: nothing was done"},
-		"b@far.test, attempt 3: mx.far.test said: no greeting": {Kind: "deferred", Address: "b@far.test", Attempt: 3, Peer: "mx.far.test", Text: "no greeting"},
+		"b@far.test: the sender was told in message q7":      {Kind: "noticed", Address: "b@far.test", Related: "q7"},
+		"b@far.test: root: is it spam?":                      {Kind: "held", Address: "b@far.test", Text: "root: is it spam?"},
+		"sent again, and known: nothing was done":            {Kind: "resent", Text: "sent again, and known: nothing was done"},
+		"b@far.test, attempt 3: at mx.far.test: no greeting": {Kind: "deferred", Address: "b@far.test", Attempt: 3, Peer: "mx.far.test", Text: "no greeting"},
 	}
 	for want, e := range lines {
 		if got := strings.Join(storyLines(e), "|"); got != want {

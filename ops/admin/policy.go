@@ -33,7 +33,7 @@ type RuleRequest struct {
 	Who       string  `json:"who"`
 }
 
-// AuditRequest asks for the changes of rules and routes, the newest first (method "policy.log").
+// AuditRequest asks for changes, the newest first: those of rules and routes (method "policy.log"), or of DKIM keys ("dkim.log").
 type AuditRequest struct {
 	Limit int `json:"limit"`
 }

@@ -113,8 +113,8 @@ func (d *Directory) SetRule(ctx context.Context, id string, c RuleChange, who st
 // putRule checks the rule by itself and among the others, and proposes it.
 func (d *Directory) putRule(ctx context.Context, rules []*storepb.Rule, r *storepb.Rule, c RuleChange, who string, create bool) (*storepb.Rule, error) {
 	c.apply(r)
-	r.ChangedUnixMs, r.ChangedBy = d.cfg.Now().UnixMilli(), who             // as Apply will write it, up to the clock
-	if _, err := filter.Compile([]filter.Rule{FilterRule(r)}); err != nil { // also of one that is disabled
+	r.ChangedUnixMs, r.ChangedBy = d.cfg.Now().UnixMilli(), who // as Apply will write it, up to the clock
+	if err := FilterRule(r).Check(); err != nil {               // also of one that is disabled
 		return nil, fmt.Errorf("%w: %w", err, store.ErrInvalid)
 	}
 	if create {

@@ -115,7 +115,7 @@ func messages() map[string]string {
 		"UTF-8":             "Received: x\nFrom: Ân <ân@bücher.test>\nSubject: Họp \u00a0\n\ntiếng Việt\n",
 		"bytes":             "Received: x\nFrom: \xff@b\n\n\x00\xff\n",
 		"blanks and colons": "Received: x\nfrom:  a@b  \nSUBJECT:\n x:y\n \n z\n\n a \t b \n",
-		"twice":             "Received: x\nFrom: a@b\nFrom: c@d\nTo: a\nTo: b\n\nx\n",
+		"twice":             "Received: x\nFrom: a@b\nCc: c@d\nTo: a\nTo: b\n\nx\n",
 		"long lines":        "Received: x\nFrom: a@b\nSubject: " + strings.Repeat("y", 5000) + "\n\n" + strings.Repeat("z", 100_000) + "\n",
 	}
 }
@@ -164,6 +164,7 @@ func TestChangesOnTheWay(t *testing.T) {
 		"a Reply-To":         {"To:", "Reply-To: x@y\r\nTo:", false},
 		"a Cc":               {"To:", "Cc: x@y\r\nTo:", false},
 		"a Content-Type":     {"To:", "Content-Type: text/html\r\nTo:", false},
+		"an encoding":        {"To:", "Content-Transfer-Encoding: base64\r\nTo:", false},
 		"no Date":            {"Date:", "X-Date:", false},
 		"unsubscription":     {"https://example.org", "https://evil.example", false},
 	} {
@@ -183,7 +184,7 @@ func TestChangesOnTheWay(t *testing.T) {
 func TestSignatureSaysWhatItShould(t *testing.T) {
 	fields := strings.SplitAfter(sign(t, crlf(plain), keys()...), "\r\n")
 	text := regexp.MustCompile(`\s+`).ReplaceAllString(strings.Join(fields, ""), "")
-	const names = "h=From:From:Reply-To:Subject:Subject:Date:Date:To:To:Cc:Message-ID:Message-ID:MIME-Version:Content-Type:List-Unsubscribe;"
+	const names = "h=From:From:Reply-To:Subject:Subject:Date:Date:To:To:Cc:Message-ID:Message-ID:MIME-Version:Content-Type:Content-Transfer-Encoding:List-Unsubscribe;"
 	for _, want := range []string{"a=rsa-sha256;", "a=ed25519-sha256;", "c=relaxed/relaxed;", "d=xn--bcher-kva.test;", "s=qm2026a;", "s=qm2026b.sub;", "v=1;", names} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in %s", want, text)
@@ -258,6 +259,7 @@ for test in given["tests"]:
 func TestUnsignable(t *testing.T) {
 	for name, message := range map[string]string{
 		"no From":        "To: a@b\n\nx",
+		"two From":       "From: a@b\nfrom: a@b\n\nx",
 		"empty":          "",
 		"a broken line":  "From: a@b\nTo\n\nx",
 		"a long header":  "From: a@b\nX: " + strings.Repeat("y", MaxHeaderBytes) + "\n\nx",

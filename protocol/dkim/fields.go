@@ -14,11 +14,11 @@ import (
 // overSigned are signed as often as they are there and once more.
 //
 // RFC 6376 §5.4.1 names what says whose the message is, what it is about, and where answers go; the fields of MIME decide what a reader sees.
-var overSigned = []string{"From", "Reply-To", "Subject", "Date", "To", "Cc", "Message-ID", "MIME-Version", "Content-Type"}
+var overSigned = []string{"From", "Reply-To", "Subject", "Date", "To", "Cc", "Message-ID", "MIME-Version", "Content-Type", "Content-Transfer-Encoding"}
 
 // signed are signed as often as they are there. Lists and gateways add some of them in good faith, so that a later one does not break anything.
 var signed = []string{
-	"Sender", "In-Reply-To", "References", "Content-Transfer-Encoding", "Content-ID", "Content-Description",
+	"Sender", "In-Reply-To", "References", "Content-ID", "Content-Description",
 	"Resent-Date", "Resent-From", "Resent-Sender", "Resent-To", "Resent-Cc", "Resent-Message-ID",
 	"List-Id", "List-Help", "List-Subscribe", "List-Post", "List-Owner", "List-Archive",
 	"List-Unsubscribe", "List-Unsubscribe-Post", // RFC 8058 §4: one-click needs both signed
@@ -71,6 +71,9 @@ func choose(h mime.Header) (fields []byte, names []string, err error) {
 	}
 	if counts["from"] == 0 { // RFC 6376 §5.4: it must be signed
 		return nil, nil, fmt.Errorf("%w: no From field", ErrUnsignable)
+	}
+	if counts["from"] > 1 { // RFC 5322 §3.6: one; which of them a reader sees, and whose domain that is, nobody can say
+		return nil, nil, fmt.Errorf("%w: %d From fields", ErrUnsignable, counts["from"])
 	}
 	total := 0
 	for i, name := range append(append([]string{}, overSigned...), signed...) {

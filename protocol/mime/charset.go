@@ -18,6 +18,10 @@ func charsetOf(name string) (enc encoding.Encoding, ok bool) {
 	switch name {
 	case "", "utf-8", "utf8", "us-ascii", "ascii", "ansi_x3.4-1968":
 		return nil, true
+	case "viscii", "csviscii", "viscii1.1-1":
+		return viscii(), true
+	case "tcvn", "tcvn5712-1", "tcvn-5712", "tcvn5712-1:1993", "x-viet-tcvn", "x-viet-tcvn5712":
+		return tcvn(), true
 	}
 	if e, err := htmlindex.Get(name); err == nil {
 		return e, e != encoding.Replacement

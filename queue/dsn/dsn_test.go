@@ -104,7 +104,7 @@ func TestNoticeOfAFailure(t *testing.T) {
 	notice := build(t, failure(t))
 	h, parts := partsOf(t, notice)
 	subject, err := new(stdmime.WordDecoder).DecodeHeader(h.Get("Subject"))
-	if want := "Thư không gửi được / Undelivered mail: Họp tuần"; err != nil || subject != want {
+	if want := "Không gửi được thư / Undelivered mail: Họp tuần"; err != nil || subject != want {
 		t.Errorf("Subject %q, %v", subject, err)
 	}
 	for name, want := range map[string]string{
@@ -119,14 +119,14 @@ func TestNoticeOfAFailure(t *testing.T) {
 		t.Fatalf("%d parts", len(parts))
 	}
 	for _, want := range []string{
-		"Thư của bạn không gửi được", "Tiêu đề thư: Họp tuần", "<nobody@example.org>", "Địa chỉ này không tồn tại", "Hãy kiểm tra cách viết địa chỉ", "Máy chủ mx.example.org trả lời:\r\n        550 5.1.1 no such user",
+		"Rất tiếc, thư của bạn không gửi được", "Tiêu đề thư: Họp tuần", "<nobody@example.org>", "Địa chỉ này không tồn tại", "Vui lòng kiểm tra lại địa chỉ", "Máy chủ mx.example.org trả lời:\r\n        550 5.1.1 no such user",
 		"Your message could not be delivered", "There is no such address", "Check how the address is written", "The server mx.example.org answered:", "Accepted: 2026-11-30 13:29:00 +0700", "Your message is attached.",
 	} {
 		if !strings.Contains(parts[0].text, want) {
 			t.Errorf("the text has no %q:\n%s", want, parts[0].text)
 		}
 	}
-	if strings.Index(parts[0].text, "Thư của bạn") > strings.Index(parts[0].text, "Your message") {
+	if strings.Index(parts[0].text, "thư của bạn") > strings.Index(parts[0].text, "Your message") {
 		t.Error("English comes first")
 	}
 	// RFC 3464 §2: the fields of the message, a blank line, those of the recipient.
@@ -162,12 +162,12 @@ func TestKindsSayWhatTheyAre(t *testing.T) {
 		action string
 		vi, en string
 	}{
-		{Failed, "failed", "Thư của bạn không gửi được", "could not be delivered"},
+		{Failed, "failed", "thư của bạn không gửi được", "could not be delivered"},
 		{Delayed, "delayed", "Bạn không cần làm gì.", "There is nothing for you to do."},
 		{Delivered, "delivered", "Thư đã vào hộp thư.", "in the mailbox."},
 		{Relayed, "relayed", "Máy chủ đó không gửi xác nhận", "sends no confirmations"},
 		{Expanded, "expanded", "thành viên của danh sách", "members of the lists"},
-		{DoubleBounce, "failed", "Gửi người quản trị", "To the postmaster"},
+		{DoubleBounce, "failed", "Kính gửi người quản trị", "To the postmaster"},
 	} {
 		r := failure(t)
 		r.Kind, r.Recipients[0].Status, r.Recipients[0].Diagnostic = tc.kind, "", ""
@@ -209,6 +209,46 @@ func TestAdviceByStatus(t *testing.T) {
 			if l.subject[k] == "" || l.intro[k] == "" || k >= Delayed && k <= Expanded && l.plain[k].what == "" {
 				t.Errorf("kind %d has no words", k)
 			}
+		}
+	}
+}
+
+// What a server said is told as its words, and what was found here as ours: nobody is blamed for what he did not say.
+func TestWhoseWordsTheyAre(t *testing.T) {
+	for _, tc := range []struct {
+		name, remote, status, diagnostic string
+		vi, en                           []string
+		fields                           []string
+		not                              string
+	}{
+		{"a reply", "mx.example.org", "5.7.1", "550 5.7.1 spam", []string{"Máy chủ mx.example.org trả lời:\r\n        550 5.7.1 spam", "Bên nhận từ chối thư"}, []string{"The server mx.example.org answered:"},
+			[]string{"Remote-MTA: dns; mx.example.org", "Diagnostic-Code: smtp; 550 5.7.1 spam"}, "quản trị hoặc theo quy định"},
+		{"no reply", "mx.example.org", "5.4.7", "given up after 5 days; the last attempt: connection refused", []string{"Lý do kỹ thuật, khi liên lạc với máy chủ mx.example.org:", "đã ngừng thử"},
+			[]string{"Technical reason, at the server mx.example.org:"}, []string{"Diagnostic-Code: x-quorumail; given up"}, "trả lời"},
+		{"an administrator", "", "5.7.0", "554 5.7.0 returned by the administrator", []string{"giữ lại ngay tại hệ thống của chúng tôi", "Lý do kỹ thuật:"}, []string{"stopped here, by the administrator"},
+			[]string{"Diagnostic-Code: x-quorumail; 554 5.7.0 returned"}, "thư rác"},
+		{"local trouble", "", "5.3.0", "554 5.3.0 no room", []string{"Hệ thống của chúng tôi không giao được"}, []string{"Our own system could not"}, []string{"x-quorumail; 554"}, "bên nhận không nhận"},
+	} {
+		r := failure(t)
+		to := &r.Recipients[0]
+		to.RemoteMTA, to.Status, to.Diagnostic = tc.remote, tc.status, tc.diagnostic
+		_, parts := partsOf(t, build(t, r))
+		for _, want := range append(tc.vi, tc.en...) {
+			if !strings.Contains(parts[0].text, want) {
+				t.Errorf("%s: no %q in\n%s", tc.name, want, parts[0].text)
+			}
+		}
+		if strings.Contains(parts[0].text, tc.not) {
+			t.Errorf("%s: %q in\n%s", tc.name, tc.not, parts[0].text)
+		}
+		for _, want := range tc.fields {
+			if !strings.Contains(parts[1].text, want) {
+				t.Errorf("%s: no %q in\n%s", tc.name, want, parts[1].text)
+			}
+		}
+		// RFC 3464 §2.3.5: it is there for who reported, and for nobody else.
+		if got, want := strings.Contains(parts[1].text, "Remote-MTA"), tc.name == "a reply"; got != want {
+			t.Errorf("%s: Remote-MTA %v", tc.name, got)
 		}
 	}
 }
@@ -325,6 +365,22 @@ func TestWhatComesBack(t *testing.T) {
 }
 
 // RFC 6533 §3, §4: in 7 bits, addresses are escaped; with SMTPUTF8, the types are the global ones.
+// RFC 6533 §3: what the type utf-8 looks like in 7 bits, and in 8; RFC 3461 §4.2: the others stay as they were said.
+func TestOriginalRecipientByType(t *testing.T) {
+	for _, tc := range []struct{ orcpt, in7, in8 string }{
+		{"rfc822;An+x@example.org", "rfc822; An+x@example.org", "rfc822; An+x@example.org"},
+		{"utf-8;an+x@example.org", `utf-8; an\x{2B}x@example.org`, "utf-8; an+x@example.org"},
+		{"UTF-8;bình@example.org", `utf-8; b\x{EC}nh@example.org`, "utf-8; bình@example.org"},
+		{"rfc822;bình@example.org", `utf-8; b\x{EC}nh@example.org`, "utf-8; bình@example.org"},
+		{"x400;/C=VN/", "x400; /C=VN/", "x400; /C=VN/"},
+		{"an@example.org", "", ""}, {"rfc822;", "", ""}, {"a b;x", "", ""}, {"rfc822;x\r\nAction: delivered", "rfc822; x Action: delivered", "rfc822; x Action: delivered"},
+	} {
+		if in7, in8 := originalRecipient(tc.orcpt, false), originalRecipient(tc.orcpt, true); in7 != tc.in7 || in8 != tc.in8 {
+			t.Errorf("%q: %q and %q, want %q and %q", tc.orcpt, in7, in8, tc.in7, tc.in8)
+		}
+	}
+}
+
 func TestUTF8Addresses(t *testing.T) {
 	r := failure(t)
 	r.Recipients[0].Final, r.Recipients[0].Original = address(t, "bình+x@bücher.test"), "utf-8;bình@bücher.test"

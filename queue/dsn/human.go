@@ -61,7 +61,7 @@ func (p *people) language(r *Report, l *words, back returned) {
 
 func (p *people) recipient(r *Report, l *words, to Recipient) {
 	action := r.actionOf(to)
-	a := l.adviceFor(action, reasonOf(r.statusOf(to)))
+	a := l.adviceFor(action, reasonFor(to, r.statusOf(to)))
 	p.line("")
 	p.line("<%s>", to.Final)
 	p.line("    %s", a.what)
@@ -91,9 +91,12 @@ func (p *people) quote(l *words, to Recipient) {
 	if clean(text, maxDiagnostic) == "" {
 		return
 	}
-	if isHostText(to.RemoteMTA) {
+	switch {
+	case to.answered():
 		p.line("    "+l.answer, to.RemoteMTA)
-	} else {
+	case isHostText(to.RemoteMTA):
+		p.line("    "+l.tried, to.RemoteMTA)
+	default:
 		p.line("    %s", l.own)
 	}
 	for line := range strings.Lines(text) {

@@ -22,6 +22,8 @@ const (
 	needsUTF8
 	conversion
 	loop
+	stopped // here, by an administrator or a rule
+	local   // here, for another reason
 	reasons // how many
 )
 
@@ -57,6 +59,20 @@ func reasonOf(status string) reason {
 		return refused
 	}
 	return other
+}
+
+// reasonFor is reasonOf for a recipient: what no other server was asked about is not said to be another side's doing.
+func reasonFor(to Recipient, status string) reason {
+	why := reasonOf(status)
+	switch {
+	case to.RemoteMTA != "":
+		return why
+	case why == refused:
+		return stopped
+	case why == other:
+		return local
+	}
+	return why
 }
 
 var (

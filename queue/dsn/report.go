@@ -138,14 +138,20 @@ type Recipient struct {
 	Action Kind
 	// Status is an enhanced status code (RFC 3463). Empty, it is taken from the Diagnostic, or made up from the Action.
 	Status string
-	// RemoteMTA is the host that answered, "" when it was this one or none.
+	// RemoteMTA is the host that was tried, "" for none: what is told was found here.
 	RemoteMTA string
-	// Diagnostic is its answer, "550 5.1.1 no such user", lines separated by "\n"; or our own words for what went wrong.
+	// Diagnostic is its answer, "550 5.1.1 no such user", lines separated by "\n"; or our own words for what went wrong. What has no reply code is
+	// no answer of RemoteMTA's.
 	Diagnostic string
 	// LastAttempt is when that was; zero for unknown.
 	LastAttempt time.Time
 	// WillRetryUntil is when attempts end, for delays; zero for unknown.
 	WillRetryUntil time.Time
+}
+
+// answered tells whether RemoteMTA said what is told.
+func (to Recipient) answered() bool {
+	return isHostText(to.RemoteMTA) && replyCode.MatchString(to.Diagnostic)
 }
 
 // NeedsUTF8 tells whether the notice can only travel with SMTPUTF8 (RFC 6531): it is addressed to somebody whose address is not ASCII.

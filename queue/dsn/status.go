@@ -35,7 +35,7 @@ func writeRecipient(f *fields, r *Report, to Recipient, raw bool) {
 	f.add("Final-Recipient", typedAddress(to.Final, raw))
 	f.add("Action", action.action())
 	f.add("Status", r.statusOf(to))
-	if isHostText(to.RemoteMTA) {
+	if to.answered() { // §2.3.5: the MTA that reported this to us
 		f.add("Remote-MTA", "dns; "+to.RemoteMTA)
 	}
 	text := clean(to.Diagnostic, maxDiagnostic)
@@ -44,7 +44,7 @@ func writeRecipient(f *fields, r *Report, to Recipient, raw bool) {
 	}
 	switch {
 	case text == "":
-	case replyCode.MatchString(text): // §2.3.6: smtp is for replies alone
+	case to.answered(): // §2.3.6: smtp is for replies of other servers alone
 		f.folded("Diagnostic-Code", "smtp; "+text)
 	default:
 		f.folded("Diagnostic-Code", "x-quorumail; "+text)

@@ -155,9 +155,11 @@ func originalRecipient(s string, raw bool) string {
 	if !ok || kind == "" || address == "" || strings.Trim(kind, idText) != "" {
 		return ""
 	}
-	if !raw && !isASCII(address) {
-		// Only the type utf-8 has a form in 7 bits; anything else that is not ASCII was none of its own type anyhow.
-		return "utf-8; " + addrXtext(address)
+	if !isASCII(address) {
+		kind = "utf-8" // the only type that can have it, whatever the sender called it
+	}
+	if kind == "utf-8" && !raw {
+		return "utf-8; " + addrXtext(address) // also of ASCII: a plus sign, for instance, is escaped there
 	}
 	return kind + "; " + address
 }

@@ -18,6 +18,7 @@ type words struct {
 	plain   [Expanded + 1]advice // of actions that are no failures
 	until   string               // %s is when attempts end
 	answer  string               // before a quotation; %s is the host
+	tried   string               // before our own words about a host that was tried; %s is the host
 	own     string               // before our own words
 	more    string               // %d is how many recipients are not listed
 	back    [3]string            // what comes back: nothing, the header, all
@@ -25,38 +26,40 @@ type words struct {
 
 // Written for people who know nothing of mail servers: no codes, no protocol names where they can be avoided.
 func vietnamese() *words {
-	const admin = "Nếu cần giúp đỡ, hãy chuyển tiếp thông báo này cho người quản trị thư của bạn."
+	const admin = "Nếu cần giúp đỡ, vui lòng chuyển tiếp thông báo này cho người quản trị hệ thống thư của bạn."
 	return &words{
 		subject: [...]string{
-			Failed: "Thư không gửi được", Delayed: "Thư bị chậm", Delivered: "Thư đã đến nơi", Relayed: "Thư đã được chuyển đi", Expanded: "Thư đã được chuyển đến danh sách",
-			DoubleBounce: "Thông báo không gửi được",
+			Failed: "Không gửi được thư", Delayed: "Thư bị gửi chậm", Delivered: "Thư đã đến nơi", Relayed: "Thư đã được chuyển đi", Expanded: "Thư đã được chuyển đến danh sách",
+			DoubleBounce: "Không gửi được thông báo",
 		},
 		greet: "Đây là thông báo tự động của máy chủ thư %s.",
 		other: "(The same in English: see below.)",
 		intro: [...]string{
-			Failed:       "Thư của bạn không gửi được đến người nhận dưới đây.",
-			Delayed:      "Thư của bạn chưa gửi được đến người nhận dưới đây. Đây chỉ là thông báo chậm trễ: bạn không cần gửi lại thư.",
+			Failed:       "Rất tiếc, thư của bạn không gửi được đến người nhận dưới đây.",
+			Delayed:      "Thư của bạn chưa gửi được đến người nhận dưới đây. Đây chỉ là thông báo về việc chậm trễ: bạn không cần gửi lại thư.",
 			Delivered:    "Theo yêu cầu của bạn, chúng tôi xác nhận thư đã đến hộp thư của người nhận dưới đây.",
-			Relayed:      "Theo yêu cầu của bạn, chúng tôi báo rằng thư đã được giao cho máy chủ của người nhận dưới đây.",
-			Expanded:     "Theo yêu cầu của bạn, chúng tôi báo rằng thư đã được chuyển đến các thành viên của danh sách dưới đây.",
-			DoubleBounce: "Gửi người quản trị: một thông báo lỗi không gửi được đến người dưới đây, nên họ chưa biết thư của mình không đến nơi.",
+			Relayed:      "Theo yêu cầu của bạn, chúng tôi xin báo rằng thư đã được giao cho máy chủ của người nhận dưới đây.",
+			Expanded:     "Theo yêu cầu của bạn, chúng tôi xin báo rằng thư đã được chuyển đến các thành viên của danh sách dưới đây.",
+			DoubleBounce: "Kính gửi người quản trị: một thông báo lỗi không gửi được đến người dưới đây, nên người đó chưa biết thư của mình không đến nơi.",
 		},
 		about:   "Tiêu đề thư: %s",
-		arrived: "Nhận để gửi lúc: %s",
+		arrived: "Máy chủ nhận thư để gửi lúc: %s",
 		failed: [...]advice{
-			other:       {"Máy chủ bên nhận không nhận thư này.", "Hãy đọc lý do bên dưới. " + admin},
-			noUser:      {"Địa chỉ này không tồn tại ở bên nhận.", "Hãy kiểm tra cách viết địa chỉ, nhất là phần trước dấu @, rồi gửi lại."},
-			noDomain:    {"Phần sau dấu @ của địa chỉ không tồn tại hoặc không nhận thư.", "Hãy kiểm tra cách viết phần sau dấu @, rồi gửi lại."},
-			mailboxFull: {"Hộp thư của người nhận đã đầy.", "Hãy báo cho người nhận bằng cách khác, ví dụ gọi điện, và gửi lại sau."},
-			suspended:   {"Hộp thư của người nhận đang bị khóa hoặc không còn dùng.", "Hãy liên hệ với người nhận bằng cách khác."},
-			tooLarge:    {"Thư quá lớn so với mức bên nhận cho phép.", "Hãy gửi thư nhỏ hơn: bỏ bớt tệp đính kèm, chia thành nhiều thư, hoặc gửi đường dẫn để tải về."},
-			refused:     {"Bên nhận từ chối thư theo quy định của họ; có thể họ cho rằng đây là thư rác.", "Hãy liên hệ với người nhận bằng cách khác và nhờ họ cho phép thư của bạn. " + admin},
-			badSender:   {"Bên nhận không chấp nhận địa chỉ người gửi.", "Hãy kiểm tra địa chỉ gửi trong phần mềm thư của bạn. " + admin},
-			unreachable: {"Chúng tôi đã thử nhiều lần nhưng không giao được thư cho máy chủ bên nhận, và đã ngừng thử.", "Hãy gửi lại sau. Nếu vẫn không được, hãy liên hệ với người nhận bằng cách khác."},
-			needsTLS:    {"Thư này phải được gửi qua đường truyền mã hóa, nhưng máy chủ bên nhận không đáp ứng được.", "Thư chưa rời khỏi đây ở dạng không mã hóa. " + admin},
-			needsUTF8:   {"Địa chỉ hoặc phần đầu thư có chữ có dấu mà máy chủ bên nhận không hỗ trợ.", "Hãy dùng địa chỉ chỉ gồm chữ cái không dấu, cho cả người gửi và người nhận."},
-			conversion:  {"Nội dung thư ở dạng mà máy chủ bên nhận không nhận được.", "Hãy gửi lại nội dung ở dạng khác, ví dụ trong một tệp đính kèm."},
+			other:       {"Máy chủ bên nhận không nhận thư này.", "Vui lòng đọc lý do bên dưới. " + admin},
+			noUser:      {"Địa chỉ này không tồn tại ở bên nhận.", "Vui lòng kiểm tra lại địa chỉ, nhất là phần trước dấu @, rồi gửi lại thư."},
+			noDomain:    {"Phần sau dấu @ của địa chỉ không tồn tại hoặc không nhận thư.", "Vui lòng kiểm tra lại phần sau dấu @ của địa chỉ, rồi gửi lại thư."},
+			mailboxFull: {"Hộp thư của người nhận đã đầy.", "Vui lòng báo cho người nhận bằng cách khác, ví dụ gọi điện, rồi gửi lại thư sau."},
+			suspended:   {"Hộp thư của người nhận đang bị khóa hoặc không còn được dùng.", "Vui lòng liên hệ với người nhận bằng cách khác."},
+			tooLarge:    {"Thư lớn hơn mức bên nhận cho phép.", "Vui lòng gửi thư nhỏ hơn: bỏ bớt tệp đính kèm, chia thành nhiều thư, hoặc gửi đường dẫn để tải về."},
+			refused:     {"Bên nhận từ chối thư theo quy định của họ; có thể họ cho rằng đây là thư rác.", "Vui lòng liên hệ với người nhận bằng cách khác và nhờ họ cho phép thư của bạn. " + admin},
+			badSender:   {"Bên nhận không chấp nhận địa chỉ người gửi.", "Vui lòng kiểm tra lại địa chỉ người gửi trong phần mềm thư của bạn. " + admin},
+			unreachable: {"Chúng tôi đã thử nhiều lần nhưng không giao được thư cho máy chủ bên nhận, và đã ngừng thử.", "Vui lòng gửi lại thư sau. Nếu vẫn không được, hãy liên hệ với người nhận bằng cách khác."},
+			needsTLS:    {"Thư này phải được gửi qua đường truyền mã hóa, nhưng máy chủ bên nhận không đáp ứng được.", "Thư chưa hề được gửi đi khi không mã hóa. " + admin},
+			needsUTF8:   {"Địa chỉ hoặc phần đầu thư có chữ có dấu mà máy chủ bên nhận không hỗ trợ.", "Vui lòng dùng địa chỉ chỉ gồm chữ cái không dấu, cho cả người gửi và người nhận."},
+			conversion:  {"Nội dung thư ở dạng mà máy chủ bên nhận không nhận được.", "Vui lòng gửi lại nội dung ở dạng khác, ví dụ trong một tệp đính kèm."},
 			loop:        {"Thư bị chuyển vòng quanh giữa các máy chủ nên đã bị chặn lại.", "Nguyên nhân là việc chuyển tiếp thư được đặt sai ở đâu đó. " + admin},
+			stopped:     {"Thư đã bị giữ lại ngay tại hệ thống của chúng tôi, do người quản trị hoặc theo quy định ở đây; thư chưa được gửi đến bên nhận.", "Vui lòng đọc lý do bên dưới. " + admin},
+			local:       {"Hệ thống của chúng tôi không giao được thư này.", "Vui lòng đọc lý do bên dưới. " + admin},
 		},
 		plain: [...]advice{
 			Delayed:   {"Máy chủ bên nhận tạm thời chưa nhận thư.", "Bạn không cần làm gì. Chúng tôi vẫn tiếp tục thử."},
@@ -64,11 +67,12 @@ func vietnamese() *words {
 			Relayed:   {"Thư đã được giao cho máy chủ tiếp theo. Máy chủ đó không gửi xác nhận, nên có thể bạn sẽ không nhận được thông báo nào nữa.", ""},
 			Expanded:  {"Thư đã được chuyển đến các thành viên. Sẽ không có xác nhận riêng cho từng người.", ""},
 		},
-		until:  "Nếu vẫn không gửi được đến %s, bạn sẽ nhận được thông báo khác.",
+		until:  "Nếu đến %s thư vẫn chưa gửi được, bạn sẽ nhận được thông báo khác.",
 		answer: "Máy chủ %s trả lời:",
+		tried:  "Lý do kỹ thuật, khi liên lạc với máy chủ %s:",
 		own:    "Lý do kỹ thuật:",
 		more:   "… và %d người nhận khác; danh sách đầy đủ nằm ở phần thứ hai của thông báo này.",
-		back:   [...]string{"", "Phần đầu của thư được gửi kèm.", "Thư của bạn được gửi kèm."},
+		back:   [...]string{"", "Phần đầu của thư được gửi kèm thông báo này.", "Thư của bạn được gửi kèm thông báo này."},
 	}
 }
 
@@ -104,6 +108,8 @@ func english() *words {
 			needsUTF8:   {"An address or the head of the message has letters that the receiving server does not support.", "Use addresses of plain letters without marks, for the sender and for the recipient."},
 			conversion:  {"The message has a form that the receiving server does not take.", "Send its content in another form, as an attachment for instance."},
 			loop:        {"The message went round and round between servers and was stopped.", "Somewhere mail is forwarded in a circle. " + admin},
+			stopped:     {"The message was stopped here, by the administrator or by the rules of this site; it was not sent on.", "See the reason below. " + admin},
+			local:       {"Our own system could not deliver the message.", "See the reason below. " + admin},
 		},
 		plain: [...]advice{
 			Delayed:   {"The receiving server does not take the message for the time being.", "There is nothing for you to do. We keep trying."},
@@ -113,6 +119,7 @@ func english() *words {
 		},
 		until:  "If it cannot be delivered by %s, you will be told.",
 		answer: "The server %s answered:",
+		tried:  "Technical reason, at the server %s:",
 		own:    "Technical reason:",
 		more:   "… and %d more recipients; all of them are listed in the second part of this notice.",
 		back:   [...]string{"", "The head of the message is attached.", "Your message is attached."},

@@ -30,8 +30,9 @@
 //	*                  any address but the null sender
 //
 // Keywords (subject, header, body, attachment) are looked for in decoded text: encoded-words, transfer encodings, character sets and HTML
-// undone, case and diacritics folded as in searches (mime.FoldText), and any white space equal to one blank. So "Tiền thưởng" is found in
-// "TIEN THUONG" and across a line break.
+// undone, case and diacritics folded as in searches (mime.FoldText), characters that nobody sees left out, and any white space equal to one
+// blank. So "Tiền thưởng" is found in "TIEN THUONG" and across a line break. Of HTML it is what a reader sees: neither the addresses behind links
+// nor comments. Letters of other scripts that look alike are other letters.
 //
 //	tiền thưởng        anywhere, also within longer words
 //	"tiền thưởng"      whole words: no letter or digit stands right before or after it

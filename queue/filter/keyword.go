@@ -99,7 +99,19 @@ func (k keyword) check() error {
 
 // foldKeyword is the form in which texts pass through a scanner, trimmed: blanks beside a star mean nothing.
 func foldKeyword(s string) string {
-	return strings.Join(strings.FieldsFunc(mime.FoldText(s), isBlank), " ")
+	visible := strings.Map(func(r rune) rune {
+		if isInvisible(r) {
+			return -1
+		}
+		return r
+	}, mime.FoldText(s))
+	return strings.Join(strings.FieldsFunc(visible, isBlank), " ")
+}
+
+// isInvisible: what is drawn as nothing within a word, though it keeps a program from finding it: joiners, marks of direction, selectors of
+// variants, fillers (Unicode's Default_Ignorable_Code_Point, which is made of these).
+func isInvisible(r rune) bool {
+	return r >= utf8.RuneSelf && unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 }
 
 // isBlank: white space, and control characters, which show as none.

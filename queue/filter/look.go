@@ -79,7 +79,7 @@ func (l *look) content(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := l.header(h); err != nil {
+		if err := l.header(ctx, h); err != nil {
 			return err
 		}
 	}
@@ -124,9 +124,12 @@ func (l *look) needs() (fields, parts bool) {
 	return l.asks(aboutHeader), l.asks(aboutBody) || l.asks(aboutAttachment)
 }
 
-// header looks at each field once for all rules.
-func (l *look) header(h mime.Header) error {
+// header looks at each field once for all rules. A header of very many fields may take longer than ctx lasts.
+func (l *look) header(ctx context.Context, h mime.Header) error {
 	for _, f := range h {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("look at the header: %w", err)
+		}
 		if f.Name == "" {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -19,6 +20,8 @@ const (
 	MaxIDBytes = 64
 	// MaxReplyBytes bounds a reply text, so that it fits into one line with its codes (RFC 5321 §4.5.3.1.5).
 	MaxReplyBytes = 400
+	// MaxNoteBytes bounds a note.
+	MaxNoteBytes = 1000
 )
 
 // ErrRule is wrapped by every error about a rule.
@@ -79,7 +82,7 @@ type compiled struct {
 
 func compile(r Rule) (*compiled, error) {
 	c := &compiled{Rule: r}
-	for _, check := range []func(*compiled) error{checkID, setAction, setDirection, setReply, checkPattern, setField} {
+	for _, check := range []func(*compiled) error{checkID, setAction, setDirection, setReply, checkNote, checkPattern, setField} {
 		if err := check(c); err != nil {
 			return nil, err
 		}
@@ -144,6 +147,17 @@ func setReply(c *compiled) error {
 	}
 	if c.Reply == "" {
 		c.Reply = "message refused by the policy of this site, rule " + c.ID
+	}
+	return nil
+}
+
+// checkNote: it stands on one line of a list.
+func checkNote(c *compiled) error {
+	switch {
+	case len(c.Note) > MaxNoteBytes:
+		return fmt.Errorf("a note of %d bytes, the most is %d", len(c.Note), MaxNoteBytes)
+	case !utf8.ValidString(c.Note) || strings.ContainsFunc(c.Note, unicode.IsControl):
+		return errors.New("a note is one line of UTF-8")
 	}
 	return nil
 }

@@ -449,3 +449,83 @@ func TestMemoryDoesNotGrowWithTheMessage(t *testing.T) {
 		t.Errorf("%v, and %d bytes were allocated", v, got)
 	}
 }
+
+// What hides a keyword from a program and not from its reader: other encodings and character sets, tags, references, what nobody sees.
+func TestKeywordsInDisguise(t *testing.T) {
+	s := rules(t, ruleAbout("body tiền thưởng"))
+	for _, tc := range []struct{ contentType, encoding, body string }{
+		{"text/plain; charset=windows-1258", "quoted-printable", "Ti=EA=CCn th=FD=F5=D2ng"},
+		{"text/plain; charset=\"CP1258\"", "base64", "VGnqzG4gdGj99dJuZw=="},
+		{"text/plain; charset=VISCII", "quoted-printable", "Ti=ABn th=DF=B7ng"},
+		{"text/plain; charset=tcvn", "quoted-printable", "Ti=D2n th=AD=EBng"},
+		{"text/plain; charset=utf-8", "8bit", "Tie\u0302\u0300n thu\u031bo\u031b\u0309ng"}, // NFD
+		{"text/plain; charset=utf-8", "8bit", "ti\u2060ền th\u200eươ\u0309\u180eng"},
+		{"text/plain; charset=utf-8", "8bit", "t\ufe0fiề\u3164n\u00a0thưở\U000E0041ng"},
+		{"text/plain; charset=utf-8", "8bit", "\U0001d42d\U0001d422ền ｔｈưởｎｇ"},
+		{"text/plain; charset=us-ascii", "8bit", "tiền\tthưởng"},
+		{"text/plain; charset=utf-8", "quoted-printable", "ti=E1=\n=BB=81n=20\n  =\nth=C6=B0=E1=BB=9Fng"},
+		{"text/plain; charset=utf-8", "base64", "VGnhu\n4FuIHRoxrD\nhu59uZw=="},
+		{"text/html; charset=utf-8", "8bit", "ti<b>&#7873;</b>n&nbsp;t<!-- x -->h&#x1B0;<wbr>&#7903;ng"},
+		{"text/html; charset=utf-8", "8bit", "ti<span title='x>y'>ề</span>n th&shy;ư&zwnj;ởng"},
+		{"text/html", "base64", "PGRpdj50aTxpPiYjNzg3Mzs8L2k+biB0aMaw4bufbmc8L2Rpdj4="},
+		{"message/rfc822", "7bit", "Subject: x\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Transfer-Encoding: quoted-printable\n\ntien th=75ong\n--b--"},
+	} {
+		m := message(t, "From: a@b.test\nMIME-Version: 1.0\nContent-Type: "+tc.contentType+"\nContent-Transfer-Encoding: "+tc.encoding+"\n\n"+tc.body+"\n")
+		if got := check(t, s, m); got.Action != Reject {
+			t.Errorf("%s, %s: not found in %q", tc.contentType, tc.encoding, tc.body)
+		}
+	}
+	s = rules(t, ruleAbout("subject tiền thưởng"))
+	for _, subject := range []string{
+		"=?windows-1258?Q?Ti=EA=CCn_th=FD=F5=D2ng?=", "=?utf-8?q?ti=E1=BB?=\n =?utf-8?q?=81n_th=C6=B0=E1=BB=9Fng?=", // cut within a character
+		"=?UTF-8*vi?B?dGnhu4Fu?= =?us-ascii?q?_?= =?utf-8?q?th=C6=B0=E1=BB=9Fng?=", "ti\u2060ền thưởng", "tien\n\tthuong",
+	} {
+		if got := check(t, s, message(t, "From: a@b.test\nSubject: "+subject+"\n\nx\n")); got.Action != Reject {
+			t.Errorf("not found in %q", subject)
+		}
+	}
+	// A keyword may be written in disguise, too.
+	if got := check(t, rules(t, ruleAbout("body \u200etiền\u2060 thưởng")), message(t, "From: a@b.test\n\ntiền thưởng\n")); got.Action != Reject {
+		t.Error("a keyword with characters that nobody sees is not found")
+	}
+}
+
+// Many fields and many rules take long: the look ends with its time.
+func TestLookAtAHeaderEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	m := message(t, "From: a@b.test\n"+strings.Repeat("a:\n", 1000)+"\nx\n")
+	open := m.Open
+	m.Open = func() (io.ReadCloser, error) {
+		r, err := open()
+		return closer{r, cancel}, err // it is over when the header was read
+	}
+	if _, err := rules(t, ruleAbout("header:* x")).Check(ctx, m); !errors.Is(err, ErrUndecided) || !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
+type closer struct {
+	io.Reader
+	close func()
+}
+
+func (c closer) Close() error {
+	c.close()
+	return nil
+}
+
+func TestRuleCheckNamesTheMistakeAlone(t *testing.T) {
+	for want, r := range map[string]Rule{
+		`bad rule: client "x", expected`: {ID: "a", Action: Block, Field: FieldClient, Pattern: "x"},
+		"bad rule: a note is one line":   {ID: "a", Action: Block, Field: FieldBody, Pattern: "x", Note: "a\nb"},
+		"bad rule: a note of 1001":       {ID: "a", Action: Block, Field: FieldBody, Pattern: "x", Note: strings.Repeat("x", 1001)},
+		"bad rule: the keyword has":      {ID: "a", Action: Block, Field: FieldBody, Pattern: "*\u2060"},
+	} {
+		if err := r.Check(); !errors.Is(err, ErrRule) || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	if err := (Rule{ID: "a", Action: Block, Field: FieldBody, Pattern: "x", Note: "ghi chú"}).Check(); err != nil {
+		t.Error(err)
+	}
+}

@@ -35,6 +35,18 @@ func Compile(rules []Rule) (*RuleSet, error) {
 	return build(compiledRules)
 }
 
+// Check tells what is wrong with one rule by itself. Errors wrap [ErrRule].
+func (r Rule) Check() error {
+	c, err := compile(r)
+	if err == nil && c.hasKeyword() {
+		_, err = parseKeyword(c.Pattern)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRule, err)
+	}
+	return nil
+}
+
 func build(rules []*compiled) (*RuleSet, error) {
 	s := &RuleSet{rules: rules}
 	var keywords []keyword

@@ -40,8 +40,11 @@ func (w *walk) begin(want func(keyword int) bool) {
 	w.touched = w.touched[:0]
 }
 
-// rune takes the next character of the folded text. Runs of white space are one blank.
+// rune takes the next character of the folded text. Runs of white space are one blank; what nobody sees is passed over.
 func (w *walk) rune(r rune) {
+	if isInvisible(r) {
+		return
+	}
 	if isBlank(r) {
 		if w.blank {
 			return

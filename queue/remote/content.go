@@ -10,19 +10,27 @@ import (
 	"strings"
 )
 
-// content is a message as it goes out: its prefix, and the stored bytes without the Return-Path that begins them.
+// content is a message as it goes out: signatures, its prefix, and the stored bytes without the Return-Path that begins them.
 type content struct {
-	open  func(ctx context.Context) (io.ReadCloser, error)
-	facts facts
+	open     func(ctx context.Context) (io.ReadCloser, error)
+	unsigned func(ctx context.Context) (io.ReadCloser, error) // without the signatures; nil where there are none
+	sign     signer
+	facts    facts
 }
+
+// signer is Message.Sign.
+type signer func(ctx context.Context, open func() (io.ReadCloser, error)) ([]byte, error)
 
 // smallContent is how much of a message is kept in memory. A longer one is read anew for each use.
 const smallContent = 64 << 10
 
 // newContent reads the message once, to know what a server must bear.
 func newContent(ctx context.Context, msg Message) (*content, error) {
-	open := func(ctx context.Context) (io.ReadCloser, error) { return openStored(ctx, msg) }
-	r, err := open(ctx)
+	c := &content{open: func(ctx context.Context) (io.ReadCloser, error) { return openStored(ctx, msg) }}
+	if err := c.putSignatures(ctx, msg.Sign); err != nil {
+		return nil, err
+	}
+	r, err := c.open(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open message: %w", err)
 	}
@@ -34,13 +42,39 @@ func newContent(ctx context.Context, msg Message) (*content, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read message: %w", err)
 		}
-		return &content{open: open, facts: scan.finish()}, nil
+		c.facts = scan.finish()
+		return c, nil
 	} else if !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read message: %w", err)
 	}
 	small := kept.Bytes()
-	open = func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(small)), nil }
-	return &content{open: open, facts: scan.finish()}, nil
+	c.open = func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(small)), nil }
+	c.facts = scan.finish()
+	return c, nil
+}
+
+// putSignatures puts above the message what sign says of it.
+func (c *content) putSignatures(ctx context.Context, sign signer) error {
+	if sign == nil {
+		return nil
+	}
+	unsigned := c.open
+	fields, err := sign(ctx, func() (io.ReadCloser, error) { return unsigned(ctx) })
+	if err != nil {
+		return fmt.Errorf("sign: %w", err)
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	c.unsigned, c.sign = unsigned, sign
+	c.open = func(ctx context.Context) (io.ReadCloser, error) {
+		r, err := unsigned(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return opened{io.MultiReader(bytes.NewReader(fields), r), r}, nil
+	}
+	return nil
 }
 
 // writeTo writes the message as it is.

@@ -23,7 +23,7 @@
 //
 // The stored bytes, without the Return-Path that begins them, behind Message.Prefix. Dots are doubled for DATA. No line end but CRLF is ever
 // sent: a message with another one is refused before MAIL. A server without 8BITMIME gets bodies in quoted-printable or base64, made while
-// they stream (downgrade.go): signatures over such a message (DKIM) do not survive that. What is within multipart/signed is never touched;
+// they stream (downgrade.go), and the result is signed anew (Message.Sign). What is within multipart/signed is never touched;
 // a message that cannot be converted fails with 5.6.3.
 //
 // # Connections

@@ -14,21 +14,69 @@ import (
 var errConvert = errors.New("the server cannot take the message as it is, and it cannot be converted")
 
 // convert makes a form of the message that a server bears (RFC 6152 §3): bodies are encoded, labels corrected, long header lines folded. The
-// bytes that a reader decodes stay the same. It tries the conversion once, which tells the size, and whether it succeeds.
+// bytes that a reader decodes stay the same. It is signed anew: signatures are about bytes (RFC 6376 §5.3). It tries the conversion once, which
+// tells the size, and whether it succeeds.
 func convert(ctx context.Context, c *content, to carriage) *converted {
-	p, err := planConversion(ctx, c.open, to)
+	open := c.open
+	if c.unsigned != nil {
+		open = c.unsigned
+	}
+	p, err := planConversion(ctx, open, to)
+	if err != nil {
+		return &converted{bad: inconvertible(c.facts, err)}
+	}
+	write, err := p.signed(ctx, c.sign)
 	if err != nil {
 		return &converted{bad: inconvertible(c.facts, err)}
 	}
 	var scan scanner
-	if err := p.writeTo(ctx, &scan); err != nil {
+	if err := write(ctx, &scan); err != nil {
 		return &converted{bad: inconvertible(c.facts, err)}
 	}
 	f := scan.finish()
 	if !f.fits(to) {
 		return &converted{bad: inconvertible(c.facts, errConvert)}
 	}
-	return &converted{body: body{p.writeTo, f}}
+	return &converted{body: body{write, f}}
+}
+
+// signed writes the converted message with signatures of its own above.
+func (p *plan) signed(ctx context.Context, sign signer) (func(context.Context, io.Writer) error, error) {
+	if sign == nil {
+		return p.writeTo, nil
+	}
+	fields, err := sign(ctx, func() (io.ReadCloser, error) { return readWritten(ctx, p.writeTo), nil })
+	if err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	return func(ctx context.Context, w io.Writer) error {
+		if _, err := w.Write(fields); err != nil {
+			return err
+		}
+		return p.writeTo(ctx, w)
+	}, nil
+}
+
+// written is what is being written, to be read. Its Close ends the goroutine that writes.
+type written struct {
+	*io.PipeReader
+	done chan struct{}
+}
+
+func readWritten(ctx context.Context, write func(context.Context, io.Writer) error) io.ReadCloser {
+	r, w := io.Pipe()
+	out := written{r, make(chan struct{})}
+	go func() {
+		defer close(out.done)
+		w.CloseWithError(write(ctx, w)) // io.EOF when all was written
+	}()
+	return out
+}
+
+func (w written) Close() error {
+	err := w.PipeReader.Close() // a write that is under way fails
+	<-w.done
+	return err
 }
 
 // inconvertible: RFC 3463 §3.7: X.6.3 conversion required but not supported, X.6.0 something is wrong with the content.

@@ -3,7 +3,9 @@ package remote
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -182,4 +184,70 @@ func leaves(t *testing.T, raw string) (all []string) {
 	}
 	walk(s.Structure.Root)
 	return all
+}
+
+// sum is a signature of a kind: it says what stands below it.
+func sum(_ context.Context, open func() (io.ReadCloser, error)) ([]byte, error) {
+	r, err := open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	below, err := io.ReadAll(r)
+	return fmt.Appendf(nil, "X-Sum: %x\r\n", sha256.Sum256(below)), err
+}
+
+// RFC 6376 §5.3: a message is signed in the form in which it leaves, also where that is not the one in which it is kept. The form that a server
+// with other abilities gets keeps its own signature.
+func TestConvertedMessageIsSignedAnew(t *testing.T) {
+	for name, body := range map[string]string{"8 bits": "chào", "long lines": strings.Repeat("z", 2000), "long": strings.Repeat("chào\r\n", smallContent/4)} {
+		stored := "Return-Path: <an@b>\r\n" + lines("MIME-Version: 1.0", "From: an@b", "", body)
+		c, err := newContent(t.Context(), Message{Open: opens(stored), Prefix: []byte("Delivered-To: x@y\r\n"), Sign: sum})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := convert(t.Context(), c, carriage{})
+		if done.bad != nil {
+			t.Fatal(done.bad)
+		}
+		for form, write := range map[string]func(context.Context, io.Writer) error{"kept": c.writeTo, "converted": done.body.write} {
+			var out bytes.Buffer
+			if err := write(t.Context(), &out); err != nil {
+				t.Fatal(err)
+			}
+			said, below, _ := strings.Cut(out.String(), "\r\n")
+			if want := fmt.Sprintf("X-Sum: %x", sha256.Sum256([]byte(below))); said != want || !strings.HasPrefix(below, "Delivered-To: x@y\r\nMIME") {
+				t.Errorf("%s, %s: %s stands above\n%.200q", name, form, said, below)
+			}
+			if converted := strings.Contains(below, "quoted-printable"); converted != (form == "converted") {
+				t.Errorf("%s, %s: %.200q", name, form, below)
+			}
+		}
+	}
+}
+
+// What cannot be signed now is put off; a signature that is given up half-way leaves nothing running.
+func TestSigningThatFailsPutsOff(t *testing.T) {
+	bad := errors.New("no key")
+	stored := lines("MIME-Version: 1.0", "", "chào")
+	if _, err := newContent(t.Context(), Message{Open: opens(stored), Sign: func(context.Context, func() (io.ReadCloser, error)) ([]byte, error) { return nil, bad }}); !errors.Is(err, bad) {
+		t.Errorf("%v", err)
+	}
+	calls := 0
+	c, err := newContent(t.Context(), Message{Open: opens(stored), Sign: func(_ context.Context, open func() (io.ReadCloser, error)) ([]byte, error) {
+		if calls++; calls == 1 {
+			return []byte("X: y\r\n"), nil
+		}
+		r, err := open()
+		if err != nil {
+			return nil, err
+		}
+		return nil, errors.Join(bad, r.Close())
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done := convert(t.Context(), c, carriage{}); done.bad == nil || done.bad.status != Deferred {
+		t.Errorf("%+v", done.bad)
+	}
 }

@@ -71,8 +71,11 @@ type Message struct {
 	// Open gives the message as stored: CRLF line ends, no dots doubled. A Return-Path field that begins it is not sent. It is called
 	// several times, never at the same time.
 	Open func(ctx context.Context) (io.ReadCloser, error)
-	// Prefix is whole header fields to put above: a signature, Delivered-To.
+	// Prefix is whole header fields to put above, Delivered-To for instance.
 	Prefix []byte
+	// Sign makes whole header fields about what is sent below them, which it can open as often as it likes: signatures. Nil: none. It is called
+	// again for a form of the message that was converted for a server. An error puts the message off.
+	Sign func(ctx context.Context, open func() (io.ReadCloser, error)) ([]byte, error)
 }
 
 // Recipient is one forward path.
