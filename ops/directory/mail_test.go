@@ -216,7 +216,7 @@ func TestQuotaIsToldToTheSender(t *testing.T) {
 	addr := n.serve(t, smtpd.MX)
 	must(t, n.SetAccount(t.Context(), "alice@example.test", AccountChange{QuotaBytes: ptr(int64(2000))}))
 	msg := []byte("Subject: x\r\n\r\n" + strings.Repeat("0123456789\r\n", 200))
-	if err := stdsmtp.SendMail(addr, nil, "x@remote.example", []string{"alice@example.test"}, msg); err == nil || !strings.Contains(err.Error(), "5.2.2") {
+	if err := stdsmtp.SendMail(addr, nil, "x@remote.example", []string{"alice@example.test"}, msg); err == nil || !strings.Contains(err.Error(), "4.2.2") {
 		t.Errorf("too large for the quota: %v", err)
 	}
 	must(t, stdsmtp.SendMail(addr, nil, "x@remote.example", []string{"alice@example.test"}, msg[:1700]))

@@ -224,6 +224,13 @@ func TestHostileServers(t *testing.T) {
 					if ctx.Err() != nil {
 						t.Error("the attempt does not end")
 					}
+					if lies := strings.HasPrefix(trick.name, "says it twice") || strings.HasPrefix(trick.name, "says more"); lies {
+						// A 250 too many that comes when the message is under way cannot be told from its reply: the server's word has to do.
+						if r.Status == Failed {
+							t.Error(shownResult(r))
+						}
+						return
+					}
 					if r.Status == Failed || r.Status == Delivered && bad.took.Load()+good.took.Load() != 1 {
 						t.Errorf("%s, taken by %d and %d", shownResult(r), bad.took.Load(), good.took.Load())
 					}
