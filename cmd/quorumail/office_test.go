@@ -111,6 +111,7 @@ func (s *stateAlone) Propose(_ context.Context, fill func(*storepb.Command)) (*s
 func (s *stateAlone) ReadBarrier(context.Context) error   { return s.barrier }
 func (s *stateAlone) View() *state.View                   { return s.m.View() }
 func (s *stateAlone) OnCredentials(func(store.AccountID)) {}
+func (s *stateAlone) OnSettings(func())                   {}
 
 // account makes an@example.test and so on.
 func (s *stateAlone) account(address string) uint64 {

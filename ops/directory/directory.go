@@ -19,6 +19,7 @@ type Store interface {
 	ReadBarrier(ctx context.Context) error
 	View() *state.View
 	OnCredentials(func(store.AccountID))
+	OnSettings(func())
 }
 
 // Config says how a Directory works. Fields without a default are required.
@@ -49,6 +50,7 @@ type Directory struct {
 	cfg        Config
 	secrets    *secrets
 	ownSaltKey []byte // where there is no Config.SaltKey
+	settings   readSettings
 
 	// change orders read-then-write changes of this node. Two administrators at two nodes who change the same domain in the same moment
 	// can still overwrite each other's fields: the last one counts. An account's record knows its generation, so that it cannot happen
@@ -82,6 +84,7 @@ func New(cfg Config) (*Directory, error) {
 	}
 	d := &Directory{cfg: cfg, secrets: sec, ownSaltKey: newSaltKey()}
 	cfg.Store.OnCredentials(sec.forget)
+	cfg.Store.OnSettings(func() { d.settings.changes.Add(1) })
 	return d, nil
 }
 

@@ -26,6 +26,7 @@ type node struct {
 	barrier error
 	catchUp func() // runs at the next barrier: what other nodes acknowledged becomes known here
 	told    []func(store.AccountID)
+	set     []func()
 }
 
 func newNode(t testing.TB) *node {
@@ -39,6 +40,11 @@ func newNode(t testing.TB) *node {
 		for _, id := range a.Credentials {
 			for _, f := range n.told {
 				f(id)
+			}
+		}
+		if a.Settings {
+			for _, f := range n.set {
+				f()
 			}
 		}
 	})
@@ -84,6 +90,7 @@ func (n *node) ReadBarrier(context.Context) error {
 
 func (n *node) View() *state.View                     { return n.m.View() }
 func (n *node) OnCredentials(f func(store.AccountID)) { n.told = append(n.told, f) }
+func (n *node) OnSettings(f func())                   { n.set = append(n.set, f) }
 
 // testDirectory is a directory with example.test, alice and bob.
 func testDirectory(t *testing.T, change func(*Config)) (*Directory, *node) {

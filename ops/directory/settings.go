@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/quorumail/quorumail/ops/config"
 	"github.com/quorumail/quorumail/store"
@@ -94,9 +95,32 @@ func (d *Directory) putSetting(ctx context.Context, op *storepb.PutSetting) erro
 	return err
 }
 
+// readSettings is what was read of the settings: each message asks for several, and they hardly ever change.
+type readSettings struct {
+	changes atomic.Uint64 // counted once a change is in the state
+	read    atomic.Pointer[settingsAt]
+}
+
+// settingsAt is what the state said when so many changes had been counted, or something newer.
+type settingsAt struct {
+	changes uint64
+	stored  map[string]string
+}
+
 // Lookup reads what is stored of a setting in this node's copy, for those who use the setting: config.SMTPMaxRecipients.From(d.Lookup).
 func (d *Directory) Lookup(name string) (value string, ok bool) {
-	v := d.cfg.Store.View()
-	defer v.Close()
-	return lookup(v)(name)
+	changes := d.settings.changes.Load()
+	at := d.settings.read.Load()
+	if at == nil || at.changes != changes {
+		v := d.cfg.Store.View()
+		stored, err := v.Settings()
+		v.Close()
+		if err != nil {
+			return "", false // what cannot be read takes its default
+		}
+		at = &settingsAt{changes, stored}
+		d.settings.read.Store(at)
+	}
+	value, ok = at.stored[name]
+	return value, ok
 }
