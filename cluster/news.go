@@ -106,9 +106,8 @@ func (n *Node) asLeaderWould(c commitNews) *raft.AppendEntriesRequest {
 	if ServerID(id) != c.leader || c.leader == n.cfg.ID {
 		return nil
 	}
-	peer := n.trans.EncodePeer(id, address)
 	return &raft.AppendEntriesRequest{
-		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: peer}, Leader: peer,
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: n.trans.EncodePeer(id, address)},
 		Term: c.term, PrevLogEntry: c.index, PrevLogTerm: c.entryTerm, LeaderCommitIndex: c.index,
 	}
 }
