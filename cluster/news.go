@@ -108,6 +108,6 @@ func (n *Node) asLeaderWould(c commitNews) *raft.AppendEntriesRequest {
 	}
 	return &raft.AppendEntriesRequest{
 		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: n.trans.EncodePeer(id, address)},
-		Term: c.term, PrevLogEntry: c.index, PrevLogTerm: c.entryTerm, LeaderCommitIndex: c.index,
+		Term:      c.term, PrevLogEntry: c.index, PrevLogTerm: c.entryTerm, LeaderCommitIndex: c.index,
 	}
 }
