@@ -172,7 +172,7 @@ func sharedQuota(t *testing.T, c *devCluster) {
 	c.at(t, 0).good("", "set", "account.quota_bytes", "10KiB")
 	defer c.at(t, 0).good("", "set", "account.quota_bytes", "--reset")
 	message := []byte("Subject: large\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 200))
-	if err := deliver(c.Nodes[1].SMTP, "x@example.net", address, message); err == nil || !strings.Contains(err.Error(), "552") {
+	if err := deliver(c.Nodes[1].SMTP, "x@example.net", address, message); err == nil || !strings.Contains(err.Error(), "4.2.2") {
 		t.Errorf("by SMTP: %v", err)
 	}
 	client := login(t, c.Nodes[2].IMAP, devAccount(address, "a long password"))

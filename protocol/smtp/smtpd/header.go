@@ -42,14 +42,12 @@ func readHead(r *bufio.Reader, limit int) (*head, error) {
 }
 
 // begin looks at the first line, which will stand below fields of ours. When it is no field, all of the message is its body: a program of few words
-// sent it. The line of a mailbox file becomes a field.
+// sent it. The line of a mailbox file stays, as what is sent here is shown byte for byte: readers pass over it.
 func (h *head) begin() *head {
 	line, _, _ := bytes.Cut(h.raw, []byte("\n"))
 	_, isField := fieldName(line)
 	switch {
-	case len(line) == 0 || isField:
-	case bytes.HasPrefix(line, []byte("From ")), bytes.HasPrefix(line, []byte(">From ")):
-		h.raw = append([]byte("X-Mailbox-Line: "), h.raw...)
+	case len(line) == 0 || isField, bytes.HasPrefix(line, []byte("From ")), bytes.HasPrefix(line, []byte(">From ")):
 	default:
 		h.raw, h.rest = nil, append(append([]byte("\r\n"), h.raw...), h.rest...)
 	}

@@ -204,7 +204,7 @@ func TestFirstLineIsNoPartOfOurs(t *testing.T) {
 	for message, want := range map[string]string{
 		" (forged)\r\nSubject: x\r\n\r\ny\r\n":                "+0100\r\n\r\n (forged)\r\nSubject: x\r\n\r\ny\r\n",
 		"only words\r\n":                                      "+0100\r\n\r\nonly words\r\n",
-		"From x@y Fri Jan  2 2026\r\nSubject: x\r\n\r\ny\r\n": "+0100\r\nX-Mailbox-Line: From x@y Fri Jan  2 2026\r\nSubject: x\r\n\r\ny\r\n",
+		"From x@y Fri Jan  2 2026\r\nSubject: x\r\n\r\ny\r\n": "+0100\r\nFrom x@y Fri Jan  2 2026\r\nSubject: x\r\n\r\ny\r\n",
 		"Subject: x\r\n y\r\n\r\nz\r\n":                       "+0100\r\nSubject: x\r\n y\r\n\r\nz\r\n",
 	} {
 		r := start(t, MX, nil)
