@@ -114,6 +114,8 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		}
 	}
 	if err := n.startRaft(dir); err != nil {
+		n.cancel()
+		n.trans.Close()
 		n.log.Close()
 		return nil, err
 	}

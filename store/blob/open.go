@@ -75,7 +75,10 @@ func (d *Disk) openIndex() error {
 		return d.newIndex(errIndex)
 	}
 	index, err := d.openKV()
-	if err != nil {
+	switch {
+	case errors.Is(err, kv.ErrStopped) && !kv.IsCorrupt(err):
+		return err
+	case err != nil:
 		return d.newIndex(err)
 	}
 	format, err := index.Get([]byte{tableFormat})

@@ -24,6 +24,8 @@ var (
 	ErrTooLarge = fmt.Errorf("key, value or batch %w", store.ErrTooLarge)
 	// ErrInvalid: an empty key or an unbounded range to delete. It is also a store.ErrInvalid.
 	ErrInvalid = fmt.Errorf("key or range %w", store.ErrInvalid)
+	// ErrStopped: the disk failed while a store was opened. Its files may be sound, and are still in use until the process ends.
+	ErrStopped = fmt.Errorf("the disk failed: %w", store.ErrUnavailable)
 	// ErrReadOnly: a change in a store that was opened for reading.
 	ErrReadOnly = fmt.Errorf("store is read-only: %w", store.ErrDenied)
 )

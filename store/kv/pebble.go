@@ -102,22 +102,25 @@ func OpenPebble(config PebbleConfig) (Store, error) {
 			return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, err)
 		}
 	}
+	s.opening.begin()
 	db, err := s.openDB(c.Dir, s.options(c, cache))
 	if err != nil {
 		return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, err)
 	}
 	s.db = db
-	if err := s.opening.end(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open key-value store %s: %w", c.Dir, err), db.Close())
+	found := s.opening.end()
+	if s.fs.Err() != nil {
+		return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, s.stopped()) // Close would wait for what is tried for ever
 	}
-	if err := s.fs.Err(); err != nil {
-		return nil, fmt.Errorf("open key-value store %s: %w", c.Dir, err) // Close would wait for what is tried for ever
+	if found != nil {
+		return nil, errors.Join(fmt.Errorf("open key-value store %s: %w", c.Dir, found), db.Close())
 	}
 	return s, nil
 }
 
 // replayLogs makes tables of what the logs hold, with nothing at work in the background. Where Pebble does this while goroutines of its own read
 // and compact tables already, and then meets damage, it frees what these use: they end the process by a panic before anybody has said what is wrong.
+// After this there is next to nothing left over which an Open could fail.
 func (s *pebbleStore) replayLogs(dir string, o *pebble.Options) error {
 	if there, err := pebble.Peek(dir, o.FS); err != nil || !there.Exists {
 		return err
@@ -141,8 +144,7 @@ func (s *pebbleStore) openDB(dir string, o *pebble.Options) (*pebble.DB, error) 
 	go func() {
 		defer func() {
 			if r := recover(); r != nil {
-				// What was found before says more.
-				done <- outcome{err: errors.Join(fmt.Errorf("panic over its files (%v): %w", r, pebble.ErrCorruption), s.fs.Err())}
+				done <- outcome{err: fmt.Errorf("panic over its files (%v): %w", r, pebble.ErrCorruption)}
 			}
 		}()
 		db, err := pebble.Open(dir, o)
@@ -150,10 +152,18 @@ func (s *pebbleStore) openDB(dir string, o *pebble.Options) (*pebble.DB, error) 
 	}()
 	select {
 	case out := <-done:
-		return out.db, out.err
+		if s.fs.Err() == nil {
+			return out.db, out.err
+		}
+		done <- out
 	case <-s.fs.Failed():
-		return nil, s.fs.Err()
 	}
+	go func() { // ends when Pebble gives up, if it does
+		if out := <-done; out.db != nil {
+			_ = out.db.Close()
+		}
+	}()
+	return nil, s.stopped() // it says more than what Pebble makes of it
 }
 
 // IsCorrupt tells whether an error says that a store's files are damaged.
@@ -165,8 +175,10 @@ func (s *pebbleStore) options(c PebbleConfig, cache *pebble.Cache) *pebble.Optio
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             pebbleLogger{logger: c.Logger, dir: c.Dir, fail: s.fs.Fail},
 		EventListener: &pebble.EventListener{
-			BackgroundError: s.found,
-			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.found(fmt.Errorf("corrupt %s: %w", info.Path, info.Details)) },
+			BackgroundError: func(err error) { s.found(err, false) },
+			DataCorruption: func(info pebble.DataCorruptionInfo) {
+				s.found(fmt.Errorf("corrupt %s: %w", info.Path, info.Details), true)
+			},
 			FlushBegin:      func(pebble.FlushInfo) { s.beforeFlush(c.OnFlushBegin) },
 			WriteStallBegin: func(pebble.WriteStallBeginInfo) { s.stalls.Add(1) },
 		},
@@ -179,29 +191,38 @@ func (s *pebbleStore) options(c PebbleConfig, cache *pebble.Cache) *pebble.Optio
 	return o
 }
 
-// opening keeps what Pebble's goroutines find wrong while pebble.Open runs. To stop the file system then would let Open fail under them, and
-// they panic over what it has freed.
+// opening keeps what Pebble's goroutines find wrong while pebble.Open runs beside them. To stop the file system then would let Open fail under
+// them, and they panic over what it has freed.
 type opening struct {
-	mu    sync.Mutex
-	ended bool  // guarded by mu
-	err   error // guarded by mu
+	mu     sync.Mutex
+	beside bool  // goroutines of Pebble's own are at work; guarded by mu
+	ended  bool  // the store is open, and nothing was wrong; guarded by mu
+	err    error // the first that was found; guarded by mu
 }
 
-// keep takes the error, unless Open has ended.
-func (o *opening) keep(err error) bool {
+// keep takes the error while pebble.Open runs. Without goroutines beside it, only damage: it does not go on after that.
+func (o *opening) keep(err error, damage bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.ended {
-		o.err = errors.Join(o.err, err)
+	keep := !o.ended && (o.beside || damage)
+	if keep && o.err == nil {
+		o.err = err
 	}
-	return !o.ended
+	return keep
 }
 
-// end is what was found; from now on nothing is kept.
+// begin says that from now on goroutines of Pebble's own are at work.
+func (o *opening) begin() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.beside = true
+}
+
+// end is what was found; if nothing was, nothing more is kept.
 func (o *opening) end() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.ended = true
+	o.ended = o.err == nil
 	return o.err
 }
 
@@ -213,11 +234,13 @@ func (o *opening) over() bool {
 }
 
 // found is called by whichever goroutine met something that cannot be mended. What the disk refuses stops the file system by itself.
-func (s *pebbleStore) found(err error) {
-	if !s.opening.keep(err) {
+func (s *pebbleStore) found(err error, damage bool) {
+	if !s.opening.keep(err, damage) {
 		s.fs.Fail(err)
 	}
 }
+
+func (s *pebbleStore) stopped() error { return fmt.Errorf("%w: %w", ErrStopped, s.fs.Err()) }
 
 // beforeFlush runs the caller's hook. Pebble cannot be told not to flush; the stopped file system tells it.
 func (s *pebbleStore) beforeFlush(hook func() error) {
