@@ -17,6 +17,7 @@ import (
 type looker struct {
 	behind  state.DueEntry
 	gaps    map[uint64]state.DueEntry // by sender: behind it may stand what had no room
+	last    time.Time                 // of the look before
 	next    time.Time                 // when the first entry that was not due becomes it; zero: none is known
 	goOn    bool                      // there is more to look at now
 	again   time.Time                 // of the next look at everything
@@ -30,13 +31,23 @@ const (
 	maxGaps = 1000
 	// lookAgain is how often everything that is due is looked at from the beginning, whatever was told and noted.
 	lookAgain = 5 * time.Minute
+	// farthest is longer than anything waits here (noticeAgain, and far less than that: Wait, hostBackOff). What is due later was written by a
+	// clock that was wrong, as that of a machine that has just started may be by years, and does not wait for that day.
+	farthest = 5 * time.Hour
 )
+
+// isDue tells whether it is an entry's turn.
+func isDue(dueUnixMs int64, now time.Time) bool {
+	due := time.UnixMilli(dueUnixMs)
+	return !due.After(now) || due.After(now.Add(farthest))
+}
 
 // refill takes what was told into the line, and looks for more in the store.
 func (m *Manager) refill(writing context.Context) {
 	hints, accounts, missed := m.takeHints()
 	now, l := m.cfg.Now(), &m.looks
-	if missed || now.After(l.again) || l.again.Sub(now) > lookAgain {
+	everything := missed || now.Before(l.last) || now.After(l.again) || l.again.Sub(now) > lookAgain
+	if l.last = now; everything {
 		l.behind, l.goOn, l.again = state.DueEntry{}, true, now.Add(lookAgain)
 	}
 	if !l.next.IsZero() && !now.Before(l.next) {
@@ -54,6 +65,9 @@ func (m *Manager) refill(writing context.Context) {
 	if l.goOn {
 		m.scan(v, now)
 	}
+	if everything {
+		m.lookFar(v, now)
+	}
 	m.fillGaps(v, now)
 	m.lookForAccounts(v, now)
 	m.restWithDestinations(writing, now)
@@ -66,14 +80,14 @@ func (m *Manager) consider(v *state.View, p place, told bool, now time.Time) {
 		m.line.forget(p)
 		return
 	}
-	due := time.UnixMilli(e.DueUnixMs)
+	due := isDue(e.DueUnixMs, now)
 	late := told && store.Notice(e.Notice) == store.NoticeDelayed // its sender hears of it at once, not at the next attempt
-	if due.After(now) && !late {
+	if !due && !late {
 		m.line.forget(p)
-		m.looks.sooner(due)
+		m.looks.sooner(time.UnixMilli(e.DueUnixMs))
 		return
 	}
-	if told && !due.After(now) && e.LastUnixMs != 0 && e.Notice == 0 {
+	if told && due && e.LastUnixMs != 0 && e.Notice == 0 {
 		m.line.dests.wake(m.destOf(e, now), now) // somebody wants it tried now
 	}
 	m.enter(v, e, now)
@@ -170,6 +184,21 @@ func (m *Manager) pass(v *state.View, d state.DueEntry, now time.Time) bool {
 	}
 	m.consider(v, place{d.Message, d.Number}, false, now)
 	return true
+}
+
+// lookFar takes what is due too late to be true.
+func (m *Manager) lookFar(v *state.View, now time.Time) {
+	n := 0
+	err := v.Due(m.cfg.Self, state.DueEntry{DueUnixMs: now.Add(farthest).UnixMilli() + 1}, 1<<62, func(d state.DueEntry) bool {
+		if m.line.room(d.Sender) { // what has none is found the next time
+			m.consider(v, place{d.Message, d.Number}, false, now)
+		}
+		n++
+		return n < scanBudget
+	})
+	if err != nil {
+		m.cfg.Logger.Error("look for entries of a wrong clock", "err", err)
+	}
 }
 
 // nextDue finds the first entry that is not due yet.

@@ -179,6 +179,30 @@ func TestClockSetBackLosesNothing(t *testing.T) {
 	})
 }
 
+// What came while the clock was wrong does not wait until that is the time: an attempt at it once the clock is right puts that right, too.
+func TestEntriesOfAWrongClockAreDue(t *testing.T) {
+	for name, wrong := range map[string]time.Duration{"seconds": 16 * time.Second, "weeks": 456 * time.Hour, "years": 20 * 365 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				m := w.idle(1000)
+				shift := wrong
+				m.cfg.Now = func() time.Time { return time.Now().Add(shift) }
+				m.refill(context.Background())
+				q := elsewhere("x@far.test")
+				q[0].DueUnixMs = m.cfg.Now().UnixMilli()
+				shift = 0
+				w.accept(mail{id: "q1", from: "an@here.test", queued: q})
+				m.refill(context.Background())
+				shift = time.Minute // behind what the first look saw, where the clock was wrong by seconds
+				m.refill(context.Background())
+				if len(m.line.items) != 1 {
+					t.Errorf("%d are in line", len(m.line.items))
+				}
+			})
+		})
+	}
+}
+
 func TestGapsAreBounded(t *testing.T) {
 	l := looker{gaps: map[uint64]state.DueEntry{}, behind: state.DueEntry{DueUnixMs: 100}}
 	for i := range uint64(5 * maxGaps) {

@@ -156,7 +156,7 @@ func (s *queueScan) entryChosen(e *storepb.QueueEntry) bool {
 	switch {
 	case s.queue != 0 && store.Queue(e.Queue) != s.queue,
 		s.filter.Held && !e.Held,
-		age < time.Duration(s.filter.OlderThanMs)*time.Millisecond,
+		s.filter.OlderThanMs > 0 && age < time.Duration(s.filter.OlderThanMs)*time.Millisecond, // a clock may be behind the one that it came by
 		len(s.owners) > 0 && !s.owners[e.Owner],
 		s.domain != "" && domainPart(e.Address) != s.domain,
 		!s.recipient.matches(e.Address),
