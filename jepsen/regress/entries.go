@@ -27,5 +27,12 @@ func All() []Entry {
 			Args:   []string{"--workload=deliver", "--nemesis=rolling restart", "--repeats=15", "--hold=200ms", "--quiet=0", "--processes=6", "--accounts=8", "--seed=1636"},
 			Broken: "8692e92", Fixed: "81d7666",
 		},
+		{
+			Name: "future mail",
+			What: "Mail that was accepted while a node's clock was ahead was not shown in lists of what waits, nor tried again when an administrator asked for it, until " +
+				"that time had come; and what came by a clock that was wrong by weeks waited for weeks, unless it left at once.",
+			Args:   []string{"--workload=queue-remote,deliver", "--nemesis=clock strobes", "--repeats=6", "--hold=3s", "--processes=4", "--seed=7741"},
+			Broken: "ee84202", Fixed: "1c8bc03",
+		},
 	}
 }
