@@ -45,7 +45,7 @@ func isDue(dueUnixMs int64, now time.Time) bool {
 // refill takes what was told into the line, and looks for more in the store.
 func (m *Manager) refill(writing context.Context) {
 	hints, accounts, missed := m.takeHints()
-	now, l := m.cfg.Now(), &m.looks
+	now, l := m.cfg.Now().Round(0), &m.looks // without its monotonic reading, by which no clock is ever set back
 	everything := missed || now.Before(l.last) || now.After(l.again) || l.again.Sub(now) > lookAgain
 	if l.last = now; everything {
 		l.behind, l.goOn, l.again = state.DueEntry{}, true, now.Add(lookAgain)

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -175,6 +176,20 @@ func TestClockSetBackLosesNothing(t *testing.T) {
 		m.refill(context.Background())
 		if len(m.line.items) != 1 {
 			t.Error("what came after the clock was set back is not found")
+		}
+	})
+}
+
+// A clock that is set back is noticed by the wall clock alone: times with a monotonic reading are compared by that.
+func TestLooksGoByTheWallClock(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		m := w.idle(1000)
+		m.cfg.Now = time.Now
+		m.refill(context.Background())
+		for name, at := range map[string]time.Time{"last": m.looks.last, "again": m.looks.again} {
+			if strings.Contains(at.String(), "m=") {
+				t.Errorf("%s is %s", name, at)
+			}
 		}
 	})
 }

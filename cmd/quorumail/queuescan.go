@@ -56,8 +56,10 @@ func newQueueScan(v *state.View, f admin.QueueFilter, servers names, now time.Ti
 			return nil, fmt.Errorf("domain %q: %w: %w", f.Domain, err, store.ErrInvalid)
 		}
 	}
-	if s.owners = servers.ids(f.Owner); f.Owner != "" && len(s.owners) == 0 {
-		return nil, fmt.Errorf("no node is called %q (see: quorumail status): %w", f.Owner, store.ErrInvalid)
+	if f.Owner != "" { // a node that has not got so far as to have a name is not meant
+		if s.owners = servers.ids(f.Owner); len(s.owners) == 0 {
+			return nil, fmt.Errorf("no node is called %q (see: quorumail status): %w", f.Owner, store.ErrInvalid)
+		}
 	}
 	return s, s.findMessages()
 }

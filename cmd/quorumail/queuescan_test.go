@@ -22,3 +22,18 @@ func TestEntriesOfAClockAheadAreChosen(t *testing.T) {
 		}
 	}
 }
+
+// A node that was lost before it had a name owns nothing, and hides nothing of the others'.
+func TestNamelessNodeHidesNothing(t *testing.T) {
+	servers := names{"0123456789abcdef": "", "fedcba9876543210": "n1"}
+	e := &storepb.QueueEntry{Address: "x@far.test", Owner: "fedcba9876543210"}
+	for owner, want := range map[string]bool{"": true, "n1": true, "fedcba9876543210": true, "0123456789abcdef": false} {
+		s, err := newQueueScan(nil, admin.QueueFilter{Owner: owner}, servers, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.entryChosen(e); got != want {
+			t.Errorf("of %q: chosen %v", owner, got)
+		}
+	}
+}
