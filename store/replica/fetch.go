@@ -83,14 +83,14 @@ func (s *suspects) take() map[store.BodyID]struct{} {
 
 // repairLoop brings the bodies that this node lacks, and tells the cluster.
 func (r *Replica) repairLoop(ctx context.Context) error {
-	wait := r.cfg.Intervals.Fetch
+	wait, now := r.cfg.Intervals.Fetch, r.fetchNow
 	for {
 		t := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			t.Stop()
 			return nil
-		case <-r.fetchNow:
+		case <-now:
 			t.Stop()
 			if !pause(ctx, min(fetchDelay, r.cfg.Intervals.Fetch)) {
 				return nil
@@ -99,10 +99,11 @@ func (r *Replica) repairLoop(ctx context.Context) error {
 		}
 		if err := r.repair(ctx); err != nil && ctx.Err() == nil {
 			r.cfg.Logger.Warn("bring missing bodies", "err", err)
-			wait = min(2*wait, maxFetchWait)
+			// A node that is behind cannot tell of what it brought, and would bring the same with each batch that it applies, and stay behind.
+			wait, now = min(2*wait, maxFetchWait), nil
 			continue
 		}
-		wait = r.cfg.Intervals.Fetch
+		wait, now = r.cfg.Intervals.Fetch, r.fetchNow
 	}
 }
 
