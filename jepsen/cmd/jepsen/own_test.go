@@ -184,7 +184,7 @@ func TestClusterOfOnesOwn(t *testing.T) {
 	}
 }
 
-// restart starts a node that was killed. Its process may not have been collected yet, which counts as running.
+// restart starts a node that was killed. Its process may not have been collected yet, which counts as running, or not have let go of its files.
 func (c *devCluster) restart(node string) ([]byte, error) {
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		var errs bytes.Buffer
@@ -194,7 +194,8 @@ func (c *devCluster) restart(node string) ([]byte, error) {
 		if err == nil {
 			return raw, nil
 		}
-		if !strings.Contains(errs.String(), "runs already") || time.Now().After(deadline) {
+		ending := strings.Contains(errs.String(), "runs already") || strings.Contains(errs.String(), "resource temporarily unavailable")
+		if !ending || time.Now().After(deadline) {
 			return nil, fmt.Errorf("%w: %s", err, errs.String())
 		}
 	}
