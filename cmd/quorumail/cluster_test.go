@@ -170,8 +170,9 @@ func (c *devCluster) restart(i int) {
 		if err == nil {
 			return
 		}
-		// The killed process may not have been collected yet.
-		if !strings.Contains(string(out), "runs already") || time.Now().After(deadline) {
+		// The killed process may not have been collected yet, or not have let go of its files.
+		ending := strings.Contains(string(out), "runs already") || strings.Contains(string(out), "resource temporarily unavailable")
+		if !ending || time.Now().After(deadline) {
 			c.t.Fatalf("restart %s: %v\n%s", c.Nodes[i].Name, err, out)
 		}
 	}
